@@ -1,0 +1,1 @@
+"""asyncsched: cron, intervals and background jobs for asyncio."""

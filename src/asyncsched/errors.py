@@ -1,0 +1,102 @@
+"""Everything that asyncsched raises, split first by whose fault it is.
+
+    AsyncschedError
+    ├── CallerError                 what was asked cannot be: the message says what would be right
+    │   ├── ConfigError             (ValueError) a wrong argument, found where it was given
+    │   │   ├── TriggerError        a trigger that cannot be: field, text and allowed range
+    │   │   ├── DurationError       a text that is no duration
+    │   │   ├── TimeZoneError       an unknown zone, or a system zone that has no name
+    │   │   └── DuplicateTask       two tasks with one id
+    │   ├── UnknownTask             (LookupError) no task has this id
+    │   ├── UnknownRun              (LookupError) no run has this id
+    │   ├── ArgumentsError          (TypeError) arguments that do not fit the function's signature
+    │   └── MisuseError             (RuntimeError) a call at the wrong moment: entering twice, too early
+    ├── WorldError                  what we stand on failed; it may work later
+    │   ├── StoreError              the store cannot be reached, or refuses
+    │   └── MissingExtra            (ImportError) a part that is not installed, and the command that mends it
+    └── RunError                    what `await run` raises when there is no result
+        ├── RunFailed               the function raised, and its own exception is not at hand
+        ├── RunSkipped              the fire was skipped; `.reason` tells why
+        └── RunCancelled            the run was cancelled
+
+``await run`` raises the function's own exception wherever it is at hand.
+"""
+
+from __future__ import annotations
+
+
+class AsyncschedError(Exception):
+    """The root of all errors of this library."""
+
+
+class CallerError(AsyncschedError):
+    """What was asked cannot be done; asking again will not help."""
+
+
+class ConfigError(CallerError, ValueError):
+    """A wrong argument: what was given, and what would be right."""
+
+
+class TriggerError(ConfigError):
+    """A trigger that cannot be. The message names the field, the offending text and the allowed range."""
+
+
+class DurationError(ConfigError):
+    """A text that is no duration."""
+
+
+class TimeZoneError(ConfigError):
+    """An unknown time zone, or a system zone without a name."""
+
+
+class DuplicateTask(ConfigError):
+    """Two tasks with one id."""
+
+
+class UnknownTask(CallerError, LookupError):
+    """No task has this id."""
+
+
+class UnknownRun(CallerError, LookupError):
+    """No run has this id."""
+
+
+class ArgumentsError(CallerError, TypeError):
+    """Arguments that do not fit the function's signature. The message names the parameter."""
+
+
+class MisuseError(CallerError, RuntimeError):
+    """A call at the wrong moment or from the wrong place. The message says what to do instead."""
+
+
+class WorldError(AsyncschedError):
+    """What this program stands on failed; the same call may work later."""
+
+
+class StoreError(WorldError):
+    """The store cannot be reached, or refuses."""
+
+
+class MissingExtra(WorldError, ImportError):
+    """A part of the library that is not installed. The message is the command that installs it."""
+
+
+class RunError(AsyncschedError):
+    """What ``await run`` raises when the run ended without a result."""
+
+    def __init__(self, message: str, *, run_id: str, reason: str | None = None) -> None:
+        super().__init__(message)
+        self.run_id = run_id
+        self.reason = reason
+
+
+class RunFailed(RunError):
+    """The run's function raised, and its own exception is not at hand here."""
+
+
+class RunSkipped(RunError):
+    """The fire was skipped and never ran; ``reason`` is the recorded reason."""
+
+
+class RunCancelled(RunError):
+    """The run was cancelled before it had a result."""

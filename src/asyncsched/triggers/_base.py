@@ -1,0 +1,169 @@
+"""What a trigger is: a set of instants, and nothing that changes.
+
+A trigger is frozen: no clock, no memory, no randomness. ``next_after`` says the same whenever it is asked.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from datetime import datetime, timedelta
+from typing import Any, ClassVar, Self
+
+from asyncsched.clock import from_us, to_us
+from asyncsched.duration import format_duration, parse_duration
+from asyncsched.errors import TriggerError
+
+_kinds: dict[str, type[Trigger]] = {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Binding:
+    """What a trigger takes from its surroundings when a task with it is registered.
+
+    zone: the name of the zone for triggers without ``tz=``.
+    anchor_us: where the grid of an ``Every`` without ``start=`` begins, microseconds since the epoch.
+    key: the task's id, from which ``H`` in a cron line is spread; ``None`` where there is none.
+    """
+
+    zone: str
+    anchor_us: int
+    key: str | None = None
+
+
+@dataclass(frozen=True)
+class Trigger(ABC):
+    """A set of instants.
+
+    Derive from it to make your own: a frozen dataclass whose fields are JSON values, datetimes, timedeltas
+    or triggers, with ``next_after``. It then works as the built-in ones do, in stores too.
+    """
+
+    kind: ClassVar[str] = "Trigger"
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        # Built-in kinds are short names; a user's carries its module, so that no two libraries collide.
+        ours = cls.__module__.startswith("asyncsched.")
+        cls.kind = cls.__name__ if ours else f"{cls.__module__}:{cls.__qualname__}"
+        _kinds[cls.kind] = cls
+
+    @abstractmethod
+    def next_after(self, moment: datetime) -> datetime | None:
+        """The earliest instant of this trigger strictly after the aware ``moment``; ``None`` if there is none."""
+
+    def next_us(self, after_us: int) -> int | None:
+        """As ``next_after``, in microseconds since the epoch: what the engine asks."""
+        found = self.next_after(from_us(after_us))
+        return None if found is None else to_us(found)
+
+    def bind(self, binding: Binding) -> Self:
+        """This trigger with what it leaves open filled in: zone, anchor, ``H``. Bound ones are left as they are."""
+        changed = {
+            field.name: value.bind(binding)
+            for field in fields(self)
+            if isinstance(value := getattr(self, field.name), Trigger)
+        }
+        return replace(self, **changed) if changed else self
+
+    def upcoming(self, moment: datetime) -> Iterator[datetime]:
+        """The instants after the aware ``moment``, one after another, without end if the trigger has none."""
+        found = self.next_after(moment)
+        while found is not None:
+            yield found
+            found = self.next_after(found)
+
+    def between(self, start: datetime, end: datetime) -> Iterator[datetime]:
+        """The instants from ``start`` (included) to ``end`` (not included)."""
+        for found in self.upcoming(start - timedelta(microseconds=1)):
+            if found >= end:
+                return
+            yield found
+
+    def describe(self) -> str:
+        """This trigger in words."""
+        return str(self)
+
+    def to_json(self) -> dict[str, Any]:
+        """This trigger as JSON values, complete: ``Trigger.from_json`` makes an equal one."""
+        return {"kind": self.kind} | {
+            field.name: _encode(getattr(self, field.name)) for field in fields(self)
+        }
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> Trigger:
+        """The trigger that ``to_json`` wrote.
+
+        Only kinds that the program itself has defined are made; nothing is imported or evaluated.
+
+        Raises:
+            TriggerError: an unknown kind, or values that make no trigger.
+        """
+        kind = value.get("kind")
+        found = _kinds.get(kind) if isinstance(kind, str) else None
+        if found is None:
+            raise TriggerError(f"unknown kind of trigger {kind!r}: known are {', '.join(sorted(_kinds))}")
+        try:
+            return found(**{name: _decode(item) for name, item in value.items() if name != "kind"})
+        except TypeError as error:
+            raise TriggerError(f"a stored {kind} does not have the fields of today's: {error}") from error
+
+    def __str__(self) -> str:
+        """A text that ``when`` reads back as an equal trigger."""
+        return json.dumps(self.to_json(), separators=(",", ":"))
+
+
+class InstantTrigger(Trigger):
+    """A trigger that computes in microseconds; datetimes are made at its edges only."""
+
+    @abstractmethod
+    def next_us(self, after_us: int) -> int | None: ...
+
+    def next_after(self, moment: datetime) -> datetime | None:
+        found = self.next_us(moment_us(moment))
+        return None if found is None else self._shown(found)
+
+    def _shown(self, instant_us: int) -> datetime:
+        """The instant as callers see it; triggers with a zone show it there."""
+        return from_us(instant_us)
+
+
+def moment_us(moment: datetime) -> int:
+    """The aware ``moment`` in microseconds since the epoch.
+
+    Raises:
+        TriggerError: it is naive, so it is no instant.
+    """
+    if moment.tzinfo is None:
+        raise TriggerError(f"{moment!r} is naive: give an aware datetime, as in datetime.now(UTC)")
+    return to_us(moment)
+
+
+def _encode(value: Any) -> Any:
+    match value:
+        case Trigger():
+            return value.to_json()
+        case datetime():
+            return {"datetime": value.isoformat()}
+        case timedelta():
+            return {"duration": format_duration(value)}
+        case tuple() | list() | frozenset():
+            return [_encode(item) for item in value]
+        case _:
+            return value
+
+
+def _decode(value: Any) -> Any:
+    match value:
+        case {"kind": _}:
+            return Trigger.from_json(value)
+        case {"datetime": str(text)}:
+            return datetime.fromisoformat(text)
+        case {"duration": str(text)}:
+            return parse_duration(text)
+        case list():
+            return tuple(_decode(item) for item in value)
+        case _:
+            return value
