@@ -1,1 +1,32 @@
 """asyncsched: cron, intervals and background jobs for asyncio."""
+
+from asyncsched.errors import AsyncschedError
+from asyncsched.registry import Registry, default_registry
+from asyncsched.retry import Retry
+from asyncsched.run import Run, RunStatus, current_run
+from asyncsched.scheduler import Scheduler
+from asyncsched.task import Task
+
+every = default_registry.every
+at = default_registry.at
+cron = default_registry.cron
+when = default_registry.when
+task = default_registry.task
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AsyncschedError",
+    "Registry",
+    "Retry",
+    "Run",
+    "RunStatus",
+    "Scheduler",
+    "Task",
+    "at",
+    "cron",
+    "current_run",
+    "every",
+    "task",
+    "when",
+]

@@ -55,7 +55,7 @@ def parse_duration(text: str) -> timedelta:
 
 def _refusal(text: str) -> str:
     shown = text if len(text) <= 40 else text[:37] + "..."
-    return f"{shown!r} is not a duration: write a number with its unit, largest first, as in '5s', '1h30m', '250ms', '2 days'"
+    return f"{shown!r} is not a duration: write numbers with their units, largest first: '5s', '1h30m', '2 days'"
 
 
 def format_duration(duration: timedelta) -> str:
@@ -71,3 +71,22 @@ def format_duration(duration: timedelta) -> str:
             text += f"{left // size}{unit}"
             left %= size
     return ("-" if duration < timedelta(0) else "") + (text or "0s")
+
+
+def as_duration(name: str, value: timedelta | str, *, zero: bool = False) -> timedelta:
+    """``value`` as a timedelta, for the argument ``name``: positive, or from zero on where ``zero`` is allowed.
+
+    Raises:
+        DurationError: it is neither a timedelta nor the text of one, or too small.
+    """
+    match value:
+        case timedelta():
+            duration = value
+        case str():
+            duration = parse_duration(value)
+        case _:
+            raise DurationError(f"{name}={value!r}: give a timedelta or a text such as '5s', '1h30m'")
+    if duration < timedelta(0) or not (zero or duration):
+        least = "zero or more" if zero else "more than zero"
+        raise DurationError(f"{name}={value!r}: a duration of {least}")
+    return duration

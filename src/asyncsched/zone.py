@@ -68,7 +68,5 @@ def system_zone_name() -> str:
     # Half a year apart, so that a POSIX rule that agrees with a zone in winter only is seen through.
     for probe in (datetime(2026, 1, 15), datetime(2026, 7, 15)):  # noqa: DTZ001 - local readings on purpose
         if probe.astimezone().utcoffset() != probe.replace(tzinfo=zone).utcoffset():
-            raise TimeZoneError(
-                f"the system's clock does not follow its zone {name!r} (TZ={spelled!r}): {cure}"
-            )
+            raise TimeZoneError(f"the system's clock does not follow its zone {name!r} (TZ={spelled!r}): {cure}")
     return name

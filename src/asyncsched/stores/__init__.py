@@ -1,0 +1,15 @@
+"""Stores: where tasks, runs and history are kept."""
+
+from asyncsched.stores._base import (
+    Ack,
+    Cycled,
+    Declared,
+    FireOrder,
+    Reconciled,
+    RunFilter,
+    Standing,
+    Store,
+)
+from asyncsched.stores.memory import MemoryStore
+
+__all__ = ["Ack", "Cycled", "Declared", "FireOrder", "MemoryStore", "Reconciled", "RunFilter", "Standing", "Store"]

@@ -9,12 +9,12 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, ClassVar, Self
 
 from asyncsched.clock import from_us, to_us
 from asyncsched.duration import format_duration, parse_duration
-from asyncsched.errors import TriggerError
+from asyncsched.errors import ConfigError, TriggerError
 
 _kinds: dict[str, type[Trigger]] = {}
 
@@ -37,8 +37,8 @@ class Binding:
 class Trigger(ABC):
     """A set of instants.
 
-    Derive from it to make your own: a frozen dataclass whose fields are JSON values, datetimes, timedeltas
-    or triggers, with ``next_after``. It then works as the built-in ones do, in stores too.
+    Derive from it to make your own: a frozen dataclass whose fields are JSON values, dates, datetimes,
+    timedeltas or triggers, with ``next_after``. It then works as the built-in ones do, in stores too.
     """
 
     kind: ClassVar[str] = "Trigger"
@@ -88,9 +88,7 @@ class Trigger(ABC):
 
     def to_json(self) -> dict[str, Any]:
         """This trigger as JSON values, complete: ``Trigger.from_json`` makes an equal one."""
-        return {"kind": self.kind} | {
-            field.name: _encode(getattr(self, field.name)) for field in fields(self)
-        }
+        return {"kind": self.kind} | {field.name: _encode(getattr(self, field.name)) for field in fields(self)}
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Trigger:
@@ -106,9 +104,16 @@ class Trigger(ABC):
         if found is None:
             raise TriggerError(f"unknown kind of trigger {kind!r}: known are {', '.join(sorted(_kinds))}")
         try:
-            return found(**{name: _decode(item) for name, item in value.items() if name != "kind"})
-        except TypeError as error:
+            return found._from_fields({name: _decode(item) for name, item in value.items() if name != "kind"})
+        except ConfigError:
+            raise
+        except (TypeError, ValueError, LookupError) as error:
             raise TriggerError(f"a stored {kind} does not have the fields of today's: {error}") from error
+
+    @classmethod
+    def _from_fields(cls, values: Mapping[str, Any]) -> Trigger:
+        """The trigger with these fields; for a constructor that does not take them by name."""
+        return cls(**values)
 
     def __str__(self) -> str:
         """A text that ``when`` reads back as an equal trigger."""
@@ -146,7 +151,10 @@ def _encode(value: Any) -> Any:
         case Trigger():
             return value.to_json()
         case datetime():
-            return {"datetime": value.isoformat()}
+            # ISO 8601 has no fold: a naive time in an overlap would come back as its first pass.
+            return {"datetime": value.isoformat()} | ({"fold": 1} if value.fold and value.tzinfo is None else {})
+        case date():
+            return {"date": value.isoformat()}
         case timedelta():
             return {"duration": format_duration(value)}
         case tuple() | list() | frozenset():
@@ -160,7 +168,9 @@ def _decode(value: Any) -> Any:
         case {"kind": _}:
             return Trigger.from_json(value)
         case {"datetime": str(text)}:
-            return datetime.fromisoformat(text)
+            return datetime.fromisoformat(text).replace(fold=value.get("fold", 0))
+        case {"date": str(text)}:
+            return date.fromisoformat(text)
         case {"duration": str(text)}:
             return parse_duration(text)
         case list():

@@ -163,9 +163,9 @@ def next_instant(
     while True:
         offset = stretch.offset
         reading = instant + offset
-        if gap == "after" and instant == stretch.start and stretch.high < reading:
-            if _wanted_in_gap(line, next_wall, stretch.high, reading):
-                return instant
+        jumped = gap == "after" and instant == stretch.start and stretch.high < reading
+        if jumped and _wanted_in_gap(line, next_wall, stretch.high, reading):
+            return instant
         if overlap == "first" and reading < stretch.high:
             reading = stretch.high
         until = stretch.end + offset

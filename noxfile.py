@@ -1,0 +1,127 @@
+# /// script
+# dependencies = ["nox[uv]>=2025.5.1"]
+# ///
+"""What is run on this project, each in an environment of its own: ``python3 dev.py nox -l`` lists it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.5.1"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.reuse_venv = "yes"
+nox.options.download_python = "never"
+nox.options.error_on_missing_interpreters = True
+nox.options.sessions = ["tests"]
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+# pip's options and the names that uv has for them: uv does not read pip's configuration, and where that names
+# a mirror or a certificate, nothing can be installed without it.
+UV_NAMES = {
+    "index-url": "UV_DEFAULT_INDEX",
+    "extra-index-url": "UV_INDEX",
+    "find-links": "UV_FIND_LINKS",
+    "cert": "SSL_CERT_FILE",
+}
+
+
+def group(name: str) -> list[str]:
+    """The requirements of a dependency group; the project itself is installed from here, not looked up."""
+    return [line for line in nox.project.dependency_groups(PROJECT, name) if not line.startswith("asyncsched")]
+
+
+def let_uv_follow_pip() -> None:
+    listed = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True).stdout
+    for option, value in re.findall(r"^(?:global|install|:env:)\.([a-z-]+)='(.*)'$", listed, re.MULTILINE):
+        if option in UV_NAMES:
+            os.environ.setdefault(UV_NAMES[option], " ".join(value.replace("\\n", " ").split()))
+            # As pip does: the best version from all indexes, not all versions from the first index.
+            os.environ.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")
+
+
+if not any(name in os.environ for name in ("UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_CONFIG_FILE")):
+    let_uv_follow_pip()
+
+
+def run_suite(session: nox.Session) -> None:
+    """Runs all tests, with coverage, or those that the arguments choose, without: a part covers only a part."""
+    if session.posargs:
+        session.run("pytest", "-n", "auto", *session.posargs)
+    else:
+        session.run("pytest", "-n", "auto", "--cov", "--cov-report=term:skip-covered", "--durations=10")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The suite, on the Python that runs nox. The default."""
+    session.install("-e", ".[all]", *group("test"))
+    run_suite(session)
+
+
+def declare_newer(version: str) -> None:
+    @nox.session(name=f"tests-{version}", python=version)
+    def tests_newer(session: nox.Session) -> None:
+        """The suite on a newer Python, which must be installed."""
+        session.install("-e", ".[all]", *group("test"))
+        run_suite(session)
+
+
+for newer in ("3.12", "3.13", "3.14"):
+    declare_newer(newer)
+
+
+@nox.session(venv_backend="uv")
+def lowest(session: nox.Session) -> None:
+    """The suite with the oldest versions that pyproject.toml allows."""
+    session.install("--resolution", "lowest-direct", "-e", ".[all]", *group("test"))
+    session.run("pytest", "-n", "auto", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """ruff: rules and format."""
+    session.install(*group("lint"))
+    session.run("ruff", "check", *session.posargs)
+    session.run("ruff", "format", "--check")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """mypy --strict and pyright, which must agree."""
+    session.install("-e", ".[all]", *group("test"), *group("types"))
+    session.run("mypy")
+    session.run("pyright")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """The benchmarks beside their peers: all, or those that the arguments name."""
+    session.install("-e", ".", *group("bench"))
+    for script in session.posargs or sorted(str(path) for path in Path("benchmarks").glob("*.py")):
+        session.run("python", script)
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Wheel and sdist, checked, and the wheel alone in an environment where nothing else is."""
+    session.install("build", "twine", "virtualenv")
+    made = Path(session.create_tmp()) / "dist"
+    shutil.rmtree(made, ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", str(made), silent=True)
+    session.run("twine", "check", "--strict", *map(str, made.iterdir()))
+    (wheel,) = made.glob("*.whl")
+    alone = Path(session.create_tmp()) / "alone"
+    session.run("virtualenv", "--quiet", "--clear", str(alone))
+    scripts = alone / ("Scripts" if os.name == "nt" else "bin")
+    outside = {"external": True, "env": {"PYTHONPATH": "", "PYTHONSAFEPATH": "1"}}
+    session.run(str(scripts / "python"), "-m", "pip", "install", "--quiet", str(wheel), **outside)
+    session.run(str(scripts / "python"), "-W", "error", "-c", "import asyncsched", **outside)
+    session.run(str(scripts / "python"), "-m", "pip", "install", "--quiet", f"{wheel}[cli]", **outside)
+    session.run(str(scripts / "asyncsched"), "--version", **outside)

@@ -1,0 +1,150 @@
+"""Who is told: subscribers and callbacks. Nobody who listens can slow or stop the engine."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Collection
+from typing import Self
+
+from asyncsched.events import CallbackFailed, Event, TaskEvent
+
+log = logging.getLogger("asyncsched.engine")
+
+
+class Subscription:
+    """An asynchronous iterator of events, through a bounded queue.
+
+    When the queue is full the newest events are dropped and counted in ``dropped``.
+    """
+
+    def __init__(self, bus: Events, kinds: tuple[type[Event], ...], task: str | None, size: int) -> None:
+        self.dropped = 0
+        self._bus = bus
+        self._kinds = kinds
+        self._task = task
+        self._size = size
+        self._queue: deque[Event] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+        self._open = True
+
+    def offer(self, event: Event) -> None:
+        """Take the event if it is one of those wanted."""
+        if isinstance(event, self._kinds) and (self._task is None or getattr(event, "task", None) == self._task):
+            if len(self._queue) >= self._size:
+                self.dropped += 1
+            else:
+                self._queue.append(event)
+            self._wake()
+
+    def cancel(self) -> None:
+        """No more events come; the iteration ends after those that were taken."""
+        self._open = False
+        self._bus.forget(self)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        while not self._queue:
+            if not self._open:
+                raise StopAsyncIteration
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        return self._queue.popleft()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.cancel()
+
+
+class Callback:
+    """A function that is called with each wanted event, on the loop, in order."""
+
+    def __init__(
+        self, bus: Events, kinds: tuple[type[Event], ...], task: str | None, function: Callable[[Event], None]
+    ) -> None:
+        self._bus = bus
+        self._kinds = kinds
+        self._task = task
+        self._function = function
+
+    def offer(self, event: Event) -> None:
+        """Call the function if the event is one of those wanted."""
+        if isinstance(event, self._kinds) and (self._task is None or getattr(event, "task", None) == self._task):
+            try:
+                self._function(event)
+            except Exception as error:
+                log.exception("a callback on %s raised", type(event).__name__)
+                if not isinstance(event, CallbackFailed):
+                    self._bus.tell(CallbackFailed(at_us=event.at_us, error=error))
+
+    def cancel(self) -> None:
+        """The function is called no more."""
+        self._bus.forget(self)
+
+
+class Events:
+    """What happens on this scheduler, for whoever wants to know."""
+
+    def __init__(self) -> None:
+        self._listeners: list[Subscription | Callback] = []
+
+    def subscribe(
+        self, kinds: Collection[type[Event]] = (Event,), *, task: str | None = None, size: int = 1000
+    ) -> Subscription:
+        """The events of these kinds from now on, of one task if its id is given, as an asynchronous iterator.
+
+        At most ``size`` wait to be read; what comes beyond is dropped and counted.
+        """
+        listener = Subscription(self, _checked(kinds), task, size)
+        self._listeners.append(listener)
+        return listener
+
+    def on(
+        self, kinds: Collection[type[Event]], callback: Callable[[Event], None], *, task: str | None = None
+    ) -> Callback:
+        """Call ``callback`` with each event of these kinds from now on, of one task if its id is given.
+
+        It runs on the loop and must be quick. If it raises, that is logged and told, and nothing else suffers.
+        """
+        listener = Callback(self, _checked(kinds), task, callback)
+        self._listeners.append(listener)
+        return listener
+
+    async def stream(self, kinds: Collection[type[Event]] = (Event,)) -> AsyncIterator[Event]:
+        """The events of these kinds from the first step of the iteration on."""
+        with self.subscribe(kinds) as subscription:
+            async for event in subscription:
+                yield event
+
+    @property
+    def heard(self) -> bool:
+        """Whether anybody listens: events that nobody hears need not be made."""
+        return bool(self._listeners)
+
+    def tell(self, event: Event) -> None:
+        """Tell everybody who wants to know. For the engine."""
+        for listener in tuple(self._listeners):
+            listener.offer(event)
+
+    def forget(self, listener: Subscription | Callback) -> None:
+        """Tell this listener nothing more."""
+        if listener in self._listeners:
+            self._listeners.remove(listener)
+
+
+def _checked(kinds: Collection[type[Event]]) -> tuple[type[Event], ...]:
+    wanted = tuple(kinds)
+    for kind in wanted:
+        if not (isinstance(kind, type) and issubclass(kind, Event)):
+            raise TypeError(f"{kind!r} is not a kind of event: give classes such as RunEnded, or {TaskEvent.__name__}")
+    return wanted

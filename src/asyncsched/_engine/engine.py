@@ -1,0 +1,320 @@
+"""The engine: one pump that wakes when something is due or has ended, and a clean start and stop around it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import islice
+from random import Random
+from typing import Any
+
+from asyncsched._engine.bus import Events
+from asyncsched._engine.cycle import Cycle
+from asyncsched._engine.firing import Firing
+from asyncsched._engine.living import ArmedTask, Bell, Living
+from asyncsched._engine.runner import Runner
+from asyncsched._engine.timer import Timer
+from asyncsched._heap import Wakeup
+from asyncsched.clock import SECOND_US, Clock, from_us
+from asyncsched.errors import MisuseError, StoreError
+from asyncsched.events import (
+    ClockJumped,
+    SchedulerStarted,
+    SchedulerStopped,
+    SchedulerStopping,
+    TaskAdded,
+    TaskChanged,
+)
+from asyncsched.executors import Executor
+from asyncsched.policy import first_fire
+from asyncsched.run import Run, RunStatus, new_run_id
+from asyncsched.stores import Declared, RunFilter, Standing, Store
+from asyncsched.task import Task
+from asyncsched.triggers import Binding
+from asyncsched.zone import load_zone
+
+log = logging.getLogger("asyncsched.engine")
+
+# Due tasks taken in one turn of the loop, so that a burst of any size leaves room for others.
+_BATCH = 1_000
+# After a failed exchange with the store the next one comes this much later.
+_PAUSE_US = SECOND_US
+# What a cancelled attempt may still take to clean up before it is left behind.
+_CLEANUP_US = 5 * SECOND_US
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drained:
+    """What became of the runs that were under way when the scheduler stopped.
+
+    finished: ended by themselves. cancelled: out of time. left: still running, or their threads are.
+    """
+
+    finished: int
+    cancelled: tuple[Run[Any], ...]
+    left: tuple[Run[Any], ...]
+
+
+class _Deadline(Wakeup):
+    """An instant after which the pump is to look again."""
+
+    __slots__ = ("_bell",)
+
+    def __init__(self, bell: Bell) -> None:
+        super().__init__()
+        self._bell = bell
+
+    def ring(self) -> None:
+        self._bell.ring()
+
+
+class Engine:
+    """Serves tasks on the running loop, from ``start`` to ``stop``."""
+
+    def __init__(
+        self, *, store: Store, clock: Clock, bus: Events, executors: Mapping[str, Executor], node: str, tz: str
+    ) -> None:
+        self.store = store
+        self.clock = clock
+        self.bus = bus
+        self.executors = executors
+        self.node = node
+        self.tz = tz
+        self.living = Living()
+        self.stopping = False
+        self._random = Random()
+        self._idle_waiters: list[asyncio.Future[None]] = []
+        self._pump: asyncio.Task[None] | None = None
+
+    async def start(self, tasks: Iterable[Task[..., Any]], random: Random | None = None) -> None:
+        """Open the store, arm the tasks and begin to fire."""
+        self._random = random or self._random
+        await self.store.open(self.node, self.clock)
+        self._bell = Bell()
+        self.timer = Timer(self.clock, self._bell.ring, self._jumped)
+        try:
+            self.firing = Firing(self.living, self.timer, self.store, self.bus, self._random, self._stir)
+            self.cycle = Cycle(
+                self.living,
+                self.timer,
+                self.store,
+                self.bus,
+                lambda ended: Runner(self.timer, self.executors, ended),
+                self.clock.now_us,
+                self._bell.ring,
+                self.firing.completed,
+            )
+            await self._take_up(tasks)
+        except BaseException:
+            self.timer.close()
+            await self.store.close()
+            raise
+        self.bus.tell(SchedulerStarted(at_us=self.clock.now_us()))
+        self.cycle.stir()
+        self._pump = asyncio.get_running_loop().create_task(self._pump_on(), name="asyncsched pump")
+
+    async def _take_up(self, tasks: Iterable[Task[..., Any]]) -> None:
+        known = {task.id: task for task in tasks}
+        now_us = self.clock.now_us()
+        found = await self.store.reconcile([self.declare(task, now_us) for task in known.values()])
+        for standing in found.standings:
+            self.arm(known[standing.task], standing)
+        unfinished = RunFilter(status={RunStatus.PENDING, RunStatus.RUNNING}, limit=2**31)
+        for run in await self.store.runs(unfinished):
+            if armed := self.living.tasks.get(run.task):
+                armed.live += 1
+        for kind, ids in ((TaskAdded, found.added), (TaskChanged, found.changed)):
+            for task_id in ids:
+                self.bus.tell(kind(at_us=now_us, task=task_id))
+
+    def declare(self, task: Task[..., Any], now_us: int) -> Declared:
+        """The task as the store is told of it, its trigger bound to this scheduler's surroundings."""
+        zone = task.tz or self.tz
+        if task.trigger is None:
+            return Declared(task.id, "", None, None, task.policy.history_limit)
+        bound = task.trigger.bind(Binding(zone=zone, anchor_us=now_us, key=task.id))
+        next_us = first_fire(bound, now_us, immediate=task.policy.immediate)
+        if next_us is None:
+            log.warning("task %s will never fire: %s has no instants left", task.id, task.trigger.describe())
+        return Declared(task.id, f"{task.trigger} | {zone}", bound, next_us, task.policy.history_limit)
+
+    def arm(self, task: Task[..., Any], standing: Standing) -> ArmedTask:
+        """Serve ``task`` from where it stands."""
+        armed = ArmedTask(task, load_zone(task.tz or self.tz), standing, self.living.due)
+        self.living.tasks[task.id] = armed
+        self.firing.arm(armed)
+        return armed
+
+    async def submit(self, task: Task[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Run[Any]:
+        """A new run of ``task``, ready at once.
+
+        Raises:
+            MisuseError: the scheduler is stopping.
+        """
+        if self.stopping:
+            raise MisuseError(f"the scheduler is stopping: it takes no new run of {task.id!r}")
+        now_us = self.clock.now_us()
+        run: Run[Any] = Run(
+            id=new_run_id(now_us, self._random),
+            task=task.id,
+            created_us=now_us,
+            due_us=now_us,
+            priority=task.policy.priority,
+            args=args,
+            kwargs=kwargs,
+        )
+        await self.store.submit([run])
+        if armed := self.living.tasks.get(task.id):
+            armed.live += 1
+        self._stir()
+        return run
+
+    def preview(self, task_id: str, count: int) -> list[datetime]:
+        """The next ``count`` fires of a task, in its zone; none for a task that is not served here."""
+        armed = self.living.tasks.get(task_id)
+        if armed is None:
+            return []
+        return [from_us(at_us).astimezone(armed.zone) for at_us in islice(armed.fires(), count)]
+
+    async def idle(self) -> None:
+        """Return once nothing is due, ready or running."""
+        if not self._quiet():
+            waiter = asyncio.get_running_loop().create_future()
+            self._idle_waiters.append(waiter)
+            await waiter
+
+    async def stop(self, timeout_us: int) -> Drained:
+        """Fire no more, let runs end for ``timeout_us``, cancel the rest, close everything.
+
+        If the caller is cancelled meanwhile, the runs are cancelled at once.
+        """
+        assert self._pump is not None
+        started = {living.run.id: living.run for living in self.living.runs.values()}
+        self.stopping = True
+        self.cycle.claiming = False
+        self.bus.tell(SchedulerStopping(at_us=self.clock.now_us(), left=len(started)))
+        interrupted: asyncio.CancelledError | None = None
+        try:
+            await self._drain(timeout_us)
+        except asyncio.CancelledError as error:
+            interrupted = error
+        out_of_time = tuple(living.run for living in self.living.runs.values())
+        self.force("the scheduler stopped")
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._drain(_CLEANUP_US)
+        left = tuple(living.run for living in self.living.runs.values())
+        await self._close(left)
+        if interrupted is not None:
+            raise interrupted
+        return Drained(finished=len(started) - len(out_of_time), cancelled=out_of_time, left=left)
+
+    async def crash(self) -> None:
+        """Vanish: nothing is drained, nothing is told to the store. What a killed process leaves is left."""
+        assert self._pump is not None
+        attempts = [living.handle for living in self.living.runs.values() if living.handle is not None]
+        for task in (self._pump, *attempts):
+            task.cancel()
+        await asyncio.gather(self._pump, *attempts, return_exceptions=True)
+        self._pump = None
+        self.timer.close()
+
+    def force(self, reason: str) -> None:
+        """Cancel every run that is under way."""
+        for living in list(self.living.runs.values()):
+            living.stop("shutdown", reason)
+
+    async def _drain(self, timeout_us: int) -> None:
+        """Wait until every run under way has been settled, at most ``timeout_us``."""
+        deadline = _Deadline(self._bell)
+        end_us = self.clock.steady_us() + timeout_us
+        self.timer.set(deadline, self.clock.now_us() + timeout_us)
+        try:
+            while self.living.runs and self.clock.steady_us() < end_us and not self._gone():
+                waiter = asyncio.get_running_loop().create_future()
+                self._idle_waiters.append(waiter)
+                self._bell.ring()
+                await waiter
+        finally:
+            self.timer.drop(deadline)
+
+    async def _close(self, left: Sequence[Run[Any]]) -> None:
+        assert self._pump is not None
+        self._pump.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._pump
+        self._pump = None
+        for run in left:
+            log.warning("task %s: run %s was left running", run.task, run.id)
+        gone = MisuseError("the scheduler stopped before this run ended")
+        unfinished = RunFilter(status={RunStatus.PENDING, RunStatus.RUNNING}, limit=2**31)
+        try:
+            for run in await self.store.runs(unfinished):
+                run.wake_waiters(gone)
+        finally:
+            self.timer.close()
+            await self.store.close()
+            self._let_go()
+            self.living.tasks.clear()
+            self.living.runs.clear()
+            self.bus.tell(SchedulerStopped(at_us=self.clock.now_us()))
+
+    def _gone(self) -> bool:
+        return self._pump is None or self._pump.done()
+
+    def watch(self, waiter: asyncio.Future[None]) -> None:
+        """Give the pump's error to ``waiter`` if the pump should ever die; it is not meant to."""
+        assert self._pump is not None
+
+        def died(pump: asyncio.Task[None]) -> None:
+            if not pump.cancelled() and not waiter.done():
+                waiter.set_exception(pump.exception() or StoreError("the engine stopped by itself"))
+
+        self._pump.add_done_callback(died)
+
+    def _stir(self) -> None:
+        self.cycle.stir()
+
+    def _quiet(self) -> bool:
+        return self.cycle.settled and not self.living.due and not self.timer.due(self.clock.now_us())
+
+    def _let_go(self) -> None:
+        waiters, self._idle_waiters = self._idle_waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def _pump_on(self) -> None:
+        while True:
+            await self._bell.heard()
+            try:
+                await self._turn()
+            except Exception:
+                # Nothing that happens in a turn may end the engine; what was not done is done after a pause.
+                log.exception("the store did not answer; the engine tries again in %.0f s", _PAUSE_US / SECOND_US)
+                self.timer.set(_Deadline(self._bell), self.clock.now_us() + _PAUSE_US)
+            finally:
+                self.timer.rearm()
+            if self._idle_waiters and (self.stopping or self._quiet()):
+                self._let_go()
+
+    async def _turn(self) -> None:
+        now_us = self.timer.look()
+        for wakeup in self.timer.take_due(now_us, _BATCH):
+            wakeup.ring()
+        if self.stopping:
+            self.living.due.clear()
+        else:
+            await self.firing.fire(now_us)
+        await self.cycle.turn()
+        if self.timer.due(now_us):
+            self._bell.ring()
+
+    def _jumped(self, by_us: int) -> None:
+        by = timedelta(microseconds=by_us)
+        how = "forward: it was set, or the machine slept" if by_us > 0 else "back: it was set"
+        log.warning("the clock jumped by %s, %s", by, how)
+        self.bus.tell(ClockJumped(at_us=self.clock.now_us(), by=by))

@@ -1,0 +1,182 @@
+"""From due tasks to runs: decide by pure functions, write once, re-arm."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Any
+
+from asyncsched._engine.bus import Events
+from asyncsched._engine.living import ArmedTask, Living
+from asyncsched._engine.timer import Timer
+from asyncsched.errors import TriggerError
+from asyncsched.events import FireSkipped, TaskBroken
+from asyncsched.policy import LATE_US, Due, Overdue, Planned, due_fires, overlap_reason
+from asyncsched.run import Run, RunStatus, SkipReason, new_run_id
+from asyncsched.stores import FireOrder, Store
+from asyncsched.triggers import Every, Never
+
+log = logging.getLogger("asyncsched.engine")
+
+# So many overdue fires of one task are counted at once: about 10 ms of work between two turns of the loop.
+_STEPS = 5_000
+
+
+class Firing:
+    """Turns the tasks that have rung into runs and recorded skips.
+
+    ``stirred`` is called when runs were written that can be claimed.
+    """
+
+    def __init__(
+        self,
+        living: Living,
+        timer: Timer,
+        store: Store,
+        bus: Events,
+        random: Random,
+        stirred: Callable[[], None],
+    ) -> None:
+        self._living = living
+        self._timer = timer
+        self._store = store
+        self._bus = bus
+        self._random = random
+        self._stirred = stirred
+
+    def arm(self, armed: ArmedTask) -> None:
+        """Let the task ring at its watermark."""
+        next_us = armed.standing.next_us
+        if next_us is None:
+            self._timer.drop(armed)
+        else:
+            self._timer.set(armed, next_us, -armed.policy.priority)
+
+    async def fire(self, now_us: int) -> None:
+        """Make the runs and skip records of every task that has rung."""
+        rung = self._living.due[:]
+        self._living.due.clear()
+        if not rung:
+            return
+        orders = []
+        for armed in rung:
+            try:
+                order = self._decide(armed, now_us)
+            except Exception as error:
+                self._broken(armed, now_us, error)
+            else:
+                if order is not None:
+                    orders.append((armed, order))
+        try:
+            won = await self._store.fire([order for _armed, order in orders])
+        except BaseException:
+            # Nothing was written: the same fires are due again when the engine comes back to them.
+            for armed, _order in orders:
+                self.arm(armed)
+            raise
+        lost = []
+        for armed, order in orders:
+            if order.task in won:
+                self._won(armed, order, now_us)
+            else:
+                lost.append(armed.task.id)
+        if lost:
+            await self._read_again(lost)
+        self._stirred()
+
+    async def completed(self, armed: ArmedTask, now_us: int) -> None:
+        """Re-arm a task whose interval counts from the completion of its run."""
+        next_us = _after_completion(armed, now_us)
+        order = FireOrder(armed.task.id, armed.standing.version, None, next_us, (), ())
+        if await self._store.fire([order]):
+            armed.standing = armed.standing.moved(next_us)
+            self.arm(armed)
+
+    def _decide(self, armed: ArmedTask, now_us: int) -> FireOrder | None:
+        """What the due fires of one task become; ``None`` if counting them takes another turn."""
+        standing, trigger = armed.standing, armed.trigger
+        due_us = standing.next_us
+        if trigger is None or due_us is None or due_us > now_us:
+            self.arm(armed)
+            return None
+        if armed.policy.anchor == "completion":
+            trigger = Never()
+        if armed.overdue is None:
+            next_us = trigger.next_us(due_us)
+            if next_us is not None and next_us <= due_us:
+                raise TriggerError(f"{trigger} is no trigger: next_after({due_us} us) gave {next_us} us, not later")
+            if now_us - due_us <= LATE_US and (next_us is None or next_us > now_us):
+                return self._order(armed, Due((Planned(due_us),)), next_us, now_us)
+            armed.overdue = Overdue(trigger, due_us, now_us, armed.policy)
+        if not armed.overdue.walk(_STEPS):
+            self._timer.set(armed, now_us)
+            return None
+        overdue, armed.overdue = armed.overdue, None
+        return self._order(armed, due_fires(overdue, armed.policy), overdue.next_us, now_us)
+
+    def _order(self, armed: ArmedTask, due: Due, next_us: int | None, now_us: int) -> FireOrder:
+        serial = armed.task.id if armed.policy.missed == "all" and armed.policy.overlap != "allow" else None
+        runs, skips = [], [self._skip(armed, planned, SkipReason.MISSED, now_us) for planned in due.skips]
+        live = armed.live
+        for planned in due.runs:
+            # Runs that wait for one another do not overlap.
+            reason = None if due.one_by_one else overlap_reason(armed.policy, live)
+            if reason is None:
+                runs.append(self._run(armed, planned, now_us, serial))
+                live += 1
+            else:
+                skips.append(self._skip(armed, planned, reason, now_us))
+        if armed.policy.anchor == "completion" and not live:
+            next_us = _after_completion(armed, now_us)
+        return FireOrder(armed.task.id, armed.standing.version, armed.standing.next_us, next_us, runs, skips)
+
+    def _run(self, armed: ArmedTask, planned: Planned, now_us: int, serial: str | None) -> Run[Any]:
+        task = armed.task
+        return Run(
+            id=new_run_id(now_us, self._random),
+            task=task.id,
+            created_us=now_us,
+            due_us=planned.scheduled_us,
+            scheduled_us=planned.scheduled_us,
+            stands_for=planned.stands_for,
+            priority=armed.policy.priority,
+            serial=serial,
+            args=task.args,
+            kwargs=task.kwargs,
+        )
+
+    def _skip(self, armed: ArmedTask, planned: Planned, reason: SkipReason, now_us: int) -> Run[Any]:
+        run = self._run(armed, planned, now_us, None)
+        run.become(RunStatus.SKIPPED)
+        run.reason = reason
+        run.finished_us = now_us
+        return run
+
+    def _won(self, armed: ArmedTask, order: FireOrder, now_us: int) -> None:
+        armed.standing = armed.standing.moved(order.next_us)
+        armed.live += len(order.runs)
+        if self._living.tasks.get(order.task) is armed:
+            self.arm(armed)
+        for run in order.skips:
+            log.warning("task %s: %d fire(s) skipped: %s", run.task, run.stands_for, run.reason)
+            self._bus.tell(FireSkipped(at_us=now_us, task=run.task, run=run))
+
+    async def _read_again(self, tasks: Sequence[str]) -> None:
+        for standing in await self._store.standings(tasks):
+            armed = self._living.tasks.get(standing.task)
+            if armed is not None:
+                armed.stand(standing)
+                self.arm(armed)
+
+    def _broken(self, armed: ArmedTask, now_us: int, error: Exception) -> None:
+        armed.overdue = None
+        log.error("task %s fires no more, its trigger raised", armed.task.id, exc_info=error)
+        self._bus.tell(TaskBroken(at_us=now_us, task=armed.task.id, error=error))
+
+
+def _after_completion(armed: ArmedTask, ended_us: int) -> int:
+    """When a task whose interval counts from completions fires next."""
+    assert isinstance(armed.trigger, Every)
+    _start_us, period_us = armed.trigger.grid_us
+    return ended_us + period_us

@@ -1,0 +1,298 @@
+"""One execution of a task, from PENDING to its end, over all its attempts. ``TRANSITIONS`` is its life."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import Generator, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from random import Random
+from typing import Any, Generic, TypeVar, assert_never
+
+from asyncsched.clock import from_us
+from asyncsched.errors import MisuseError, RunCancelled, RunFailed, RunSkipped
+from asyncsched.retry import Retry
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class RunStatus(StrEnum):
+    """Where a run is in its life."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    SUCCESS = "SUCCESS"
+    FAILED = "FAILED"
+    SKIPPED = "SKIPPED"
+    CANCELLED = "CANCELLED"
+
+    @property
+    def final(self) -> bool:
+        """Whether a run with this status has ended."""
+        return not TRANSITIONS[self]
+
+
+# RUNNING to PENDING is a retry within the policy, or a run handed back by a node that stops or died.
+TRANSITIONS: Mapping[RunStatus, frozenset[RunStatus]] = {
+    RunStatus.PENDING: frozenset({RunStatus.RUNNING, RunStatus.SKIPPED, RunStatus.CANCELLED}),
+    RunStatus.RUNNING: frozenset({RunStatus.SUCCESS, RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.PENDING}),
+    RunStatus.SUCCESS: frozenset(),
+    RunStatus.FAILED: frozenset(),
+    RunStatus.SKIPPED: frozenset(),
+    RunStatus.CANCELLED: frozenset(),
+}
+
+
+class SkipReason(StrEnum):
+    """Why a fire did not become a run."""
+
+    OVERLAP = "overlap"
+    MISSED = "missed"
+
+
+@dataclass(frozen=True, slots=True)
+class Succeeded:
+    """The function returned."""
+
+    result: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """The function raised, or its attempt ran out of time (``TimeoutError``)."""
+
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """The run was told to stop, and did."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class HandedBack:
+    """The attempt was ended by its node for the node's own sake; it counts for nothing."""
+
+
+Outcome = Succeeded | Raised | Cancelled | HandedBack
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What becomes of a run after an attempt: its next status, and with it what that status carries."""
+
+    status: RunStatus
+    at_us: int
+    due_us: int | None = None
+    result: Any = None
+    error: BaseException | None = None
+    reason: str | None = None
+
+
+def settle(outcome: Outcome, attempt: int, retry: Retry, now_us: int) -> Settled:
+    """What becomes of a run whose ``attempt`` (from 1) had this ``outcome`` at ``now_us``. Pure."""
+    match outcome:
+        case Succeeded(result):
+            return Settled(RunStatus.SUCCESS, now_us, result=result)
+        case Raised(error):
+            delay_us = retry.delay_us(attempt, error)
+            if delay_us is None:
+                return Settled(RunStatus.FAILED, now_us, error=error)
+            return Settled(RunStatus.PENDING, now_us, due_us=now_us + delay_us, error=error)
+        case Cancelled(reason):
+            return Settled(RunStatus.CANCELLED, now_us, reason=reason)
+        case HandedBack():
+            return Settled(RunStatus.PENDING, now_us, due_us=now_us, reason="handed back")
+        case _:
+            assert_never(outcome)
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Run(Generic[T_co]):
+    """One execution of a task. ``await run`` gives its result, or raises its exception.
+
+    Times are aware datetimes in UTC, ``None`` where they have not come yet. The fields ending in ``_us`` are
+    the same instants in microseconds since the epoch. Read it; only the scheduler writes it.
+    """
+
+    id: str
+    task: str
+    """The id of the task."""
+    created_us: int
+    due_us: int
+    """When the next attempt may start."""
+    scheduled_us: int | None = None
+    """The instant of the trigger that this run is for; ``None`` for a submitted run."""
+    status: RunStatus = RunStatus.PENDING
+    reason: str | None = None
+    """Why the run was skipped, cancelled or handed back."""
+    stands_for: int = 1
+    """How many fires this run, or this record of skipped ones, stands for."""
+    attempt: int = 0
+    """How many attempts have started."""
+    token: int = 0
+    """The fence: grows with every transition, so that a stale owner can be told from the living one."""
+    priority: int = 0
+    serial: str | None = None
+    """Runs with the same key wait for each other, first come, first served."""
+    node: str | None = None
+    started_us: int | None = None
+    finished_us: int | None = None
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    result: Any = None
+    error: BaseException | None = None
+    """What the last attempt raised."""
+    notes: dict[str, Any] | None = None
+    """What the function itself noted by ``set``."""
+    _waiters: list[asyncio.Future[None]] | None = field(default=None, repr=False)
+
+    @property
+    def scheduled_for(self) -> datetime | None:
+        """The instant of the trigger that this run is for; ``None`` for a submitted run."""
+        return None if self.scheduled_us is None else from_us(self.scheduled_us)
+
+    @property
+    def started_at(self) -> datetime | None:
+        """When the latest attempt started."""
+        return None if self.started_us is None else from_us(self.started_us)
+
+    @property
+    def finished_at(self) -> datetime | None:
+        """When the run ended."""
+        return None if self.finished_us is None else from_us(self.finished_us)
+
+    @property
+    def duration(self) -> timedelta | None:
+        """From the start of the last attempt to the end; never negative, even if the clock was set back."""
+        if self.started_us is None or self.finished_us is None:
+            return None
+        return timedelta(microseconds=max(0, self.finished_us - self.started_us))
+
+    @property
+    def idempotency_key(self) -> str:
+        """One key for all attempts of this run, for services that drop repeated requests."""
+        return self.id
+
+    @property
+    def traceback(self) -> str | None:
+        """The traceback of the last attempt's error, as Python prints it."""
+        return None if self.error is None else "".join(traceback.format_exception(self.error))
+
+    def set(self, key: str, value: Any) -> None:
+        """Note ``value`` under ``key`` on this run: it is kept with the run's record."""
+        self.notes = {**(self.notes or {}), key: value}
+
+    def become(self, status: RunStatus) -> None:
+        """Go along an edge of ``TRANSITIONS``; the token grows.
+
+        Raises:
+            MisuseError: there is no such edge.
+        """
+        if status not in TRANSITIONS[self.status]:
+            raise MisuseError(f"run {self.id} of {self.task!r} cannot go from {self.status} to {status}")
+        self.status = status
+        self.token += 1
+
+    def start(self, node: str, now_us: int) -> None:
+        """Begin the next attempt on ``node``."""
+        self.become(RunStatus.RUNNING)
+        self.node = node
+        self.started_us = now_us
+        self.attempt += 1
+
+    def apply(self, settled: Settled) -> None:
+        """Become what ``settled`` says."""
+        handed_back = settled.status is RunStatus.PENDING and settled.error is None
+        self.become(settled.status)
+        self.error = settled.error
+        self.reason = settled.reason
+        if settled.status is RunStatus.PENDING:
+            assert settled.due_us is not None
+            self.due_us = settled.due_us
+            self.node = None
+            self.attempt -= handed_back
+        else:
+            self.result = settled.result
+            self.finished_us = settled.at_us
+
+    def value(self) -> T_co:
+        """The result of a run that has ended, or its exception, raised.
+
+        Raises:
+            RunSkipped: the fire was skipped.
+            RunCancelled: the run was cancelled.
+            MisuseError: the run has not ended.
+        """
+        match self.status:
+            case RunStatus.SUCCESS:
+                return self.result  # type: ignore[no-any-return]
+            case RunStatus.FAILED:
+                if self.error is not None:
+                    raise self.error
+                raise RunFailed(f"run {self.id} of {self.task!r} failed", run_id=self.id)
+            case RunStatus.SKIPPED:
+                message = f"run {self.id} of {self.task!r} was skipped: {self.reason}"
+                raise RunSkipped(message, run_id=self.id, reason=self.reason)
+            case RunStatus.CANCELLED:
+                message = f"run {self.id} of {self.task!r} was cancelled: {self.reason}"
+                raise RunCancelled(message, run_id=self.id, reason=self.reason)
+            case RunStatus.PENDING | RunStatus.RUNNING:
+                raise MisuseError(f"run {self.id} of {self.task!r} is {self.status}: await it")
+            case _:
+                assert_never(self.status)
+
+    def __await__(self) -> Generator[Any, None, T_co]:
+        if not self.status.final:
+            waiter = asyncio.get_running_loop().create_future()
+            if self._waiters is None:
+                self._waiters = []
+            self._waiters.append(waiter)
+            yield from waiter
+        return self.value()
+
+    def wake_waiters(self, error: BaseException | None = None) -> None:
+        """Let go on whoever awaits this run; with ``error`` they raise it."""
+        waiters, self._waiters = self._waiters, None
+        for waiter in waiters or ():
+            if not waiter.done():
+                if error is None:
+                    waiter.set_result(None)
+                else:
+                    waiter.set_exception(error)
+
+
+_current: ContextVar[Run[Any]] = ContextVar("asyncsched_current_run")
+
+
+def current_run() -> Run[Any]:
+    """The run that the calling code is part of, on the loop and in worker threads alike.
+
+    Raises:
+        MisuseError: the code was not called by a scheduler.
+    """
+    try:
+        return _current.get()
+    except LookupError:
+        raise MisuseError("current_run() is for code that a scheduler runs: nothing is running here") from None
+
+
+def enter_run(run: Run[Any]) -> None:
+    """Let ``current_run()`` be ``run`` from here on in this context. For runners."""
+    _current.set(run)
+
+
+def new_run_id(now_us: int, random: Random) -> str:
+    """A UUID of version 7 (RFC 9562): ids sort by the millisecond in which they were made.
+
+    Clock and randomness are given, so that a replay makes the same ids.
+    """
+    bits = random.getrandbits(74)
+    value = (now_us // 1000 & 0xFFFF_FFFF_FFFF) << 80 | 0x7 << 76 | bits >> 62 << 64 | 0b10 << 62 | bits & (1 << 62) - 1
+    text = f"{value:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

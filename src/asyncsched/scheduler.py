@@ -1,0 +1,266 @@
+"""The scheduler: entered and left, it registers and submits; the verbs live on ``tasks``, ``runs`` and ``events``."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta, tzinfo
+from random import Random
+from typing import Any, ParamSpec, Self, TypeVar
+
+from asyncsched._engine.bus import Events
+from asyncsched._engine.engine import Drained, Engine
+from asyncsched._engine.runs import Runs
+from asyncsched._engine.tasks import Tasks
+from asyncsched.clock import Clock, SystemClock
+from asyncsched.decorators import Decorators
+from asyncsched.duration import as_duration
+from asyncsched.errors import ConfigError, MisuseError
+from asyncsched.executors import Executor, LoopExecutor, ThreadExecutor
+from asyncsched.registry import Registry, default_registry
+from asyncsched.signals import ForcedEnd, ending_signals
+from asyncsched.stores import MemoryStore, Store
+from asyncsched.task import Task
+from asyncsched.zone import system_zone_name, zone_name
+
+P = ParamSpec("P")
+R = TypeVar("R")
+_US = timedelta(microseconds=1)
+
+
+class Scheduler(Decorators):
+    """Serves the tasks of a registry on the running event loop.
+
+    Enter it (``async with scheduler:``), or let it serve until a signal comes (``await scheduler.serve()``,
+    ``scheduler.run()``). It can be made at import; it needs a loop only when it is entered. Leaving it and
+    entering it again goes on where it was.
+    """
+
+    def __init__(
+        self,
+        store: Store | str = "memory://",
+        *,
+        registry: Registry | None = None,
+        tz: str | tzinfo | None = None,
+        clock: Clock | None = None,
+        node: str | None = None,
+        shutdown_timeout: timedelta | str = "30s",
+        threads: int = 40,
+    ) -> None:
+        """Make a scheduler; nothing starts.
+
+        Args:
+            store: where tasks, runs and history are kept: a ``Store`` or ``"memory://"``.
+            registry: whose tasks are served; default what the decorators of the module collected.
+            tz: the zone of tasks that name none; default the system's zone, by name.
+            clock: for tests: what time it is.
+            node: the name of this process in records; default ``host:pid``.
+            shutdown_timeout: how long runs may still take when the scheduler is left; then they are cancelled.
+            threads: how many plain functions may run at once.
+
+        Raises:
+            ConfigError: an argument is wrong; the message says what would be right.
+        """
+        self._store = _store(store)
+        self._registry = default_registry if registry is None else registry
+        self._tz = None if tz is None else zone_name(tz)
+        self._clock = SystemClock() if clock is None else clock
+        self._node = node or f"{socket.gethostname()}:{os.getpid()}"
+        self._shutdown_us = as_duration("shutdown_timeout", shutdown_timeout, zero=True) // _US
+        if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+            raise ConfigError(f"threads={threads!r}: a whole number from 1 on")
+        self._executors: Mapping[str, Executor] = {"loop": LoopExecutor(), "thread": ThreadExecutor(threads)}
+        self._random: Random | None = None
+        self._engine: Engine | None = None
+        self._entering = False
+        self._ask_to_stop: asyncio.Event | None = None
+        self._events = Events()
+        self._tasks = Tasks(self._running, self._adopt)
+        self._runs = Runs(self._running)
+        self.drained: Drained | None = None
+
+    @property
+    def tasks(self) -> Tasks:
+        """The living tasks: add, get, list, remove, replace, run_now, next_fires."""
+        return self._tasks
+
+    @property
+    def runs(self) -> Runs:
+        """The runs: get, list."""
+        return self._runs
+
+    @property
+    def events(self) -> Events:
+        """What happens: on, subscribe, stream. Listeners may come before the start and stay over restarts."""
+        return self._events
+
+    @property
+    def running(self) -> bool:
+        """Whether the scheduler has been entered and not left."""
+        return self._engine is not None
+
+    @property
+    def tz(self) -> str | None:
+        """The zone of tasks that name none; ``None`` stands for the system's own."""
+        return self._tz
+
+    def served(self) -> list[Task[..., Any]]:
+        """The tasks that are served now, or that will be from the start on."""
+        if self._engine is None:
+            return list(self._registry)
+        return [armed.task for armed in self._engine.living.tasks.values()]
+
+    @property
+    def registry(self) -> Registry:
+        """The declared tasks that this scheduler serves."""
+        return self._registry
+
+    def register(self, task: Task[P, R]) -> Task[P, R]:
+        """Declare ``task`` for this scheduler, before it is entered.
+
+        Raises:
+            DuplicateTask: another task has its id.
+            MisuseError: the scheduler is running; ``await scheduler.tasks.add(task)`` is for that.
+        """
+        if self._engine is not None:
+            raise MisuseError(f"the scheduler is running: await scheduler.tasks.add(...) to serve {task.id!r}")
+        return self._registry.register(task)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Begin to fire. ``async with scheduler:`` does this, and ``stop``, for you.
+
+        Raises:
+            MisuseError: it is running already.
+        """
+        if self._engine is not None or self._entering:
+            raise MisuseError("the scheduler is running already: enter it once, or make another Scheduler")
+        self._entering = True
+        try:
+            engine = Engine(
+                store=self._store,
+                clock=self._clock,
+                bus=self._events,
+                executors=self._executors,
+                node=self._node,
+                tz=self._tz or system_zone_name(),
+            )
+            tasks = list(self._registry)
+            await engine.start(tasks, self._random)
+        finally:
+            self._entering = False
+        self._engine = engine
+        self._settle_in(tasks, engine)
+
+    async def stop(self, timeout: timedelta | str | None = None) -> Drained:
+        """Fire no more, let runs finish up to ``timeout`` (default ``shutdown_timeout``), cancel the rest.
+
+        Raises:
+            MisuseError: it is not running.
+        """
+        engine = self._running()
+        us = self._shutdown_us if timeout is None else as_duration("timeout", timeout, zero=True) // _US
+        try:
+            self.drained = await engine.stop(us)
+        finally:
+            self._engine = None
+            for task in self._registry:
+                if task.home is engine:
+                    task.home = None
+        return self.drained
+
+    async def crash(self) -> None:
+        """End as if the process had been killed: for tests of what comes after. The store is told nothing."""
+        engine = self._running()
+        self._engine = None
+        await engine.crash()
+
+    @contextlib.contextmanager
+    def simulated(self, *, clock: Clock, tz: str, random: Random) -> Iterator[None]:
+        """Let this scheduler live by another clock, on a fresh memory store, until the block is left.
+
+        Raises:
+            MisuseError: it is running.
+        """
+        if self._engine is not None:
+            raise MisuseError("the scheduler is running: leave it before it is simulated")
+        before = self._clock, self._tz, self._random, self._store
+        self._clock, self._tz, self._random, self._store = clock, tz, random, MemoryStore()
+        try:
+            yield
+        finally:
+            self._clock, self._tz, self._random, self._store = before
+
+    async def serve(self) -> Drained:
+        """Run until SIGINT or SIGTERM, then drain: what became of the runs that were under way.
+
+        A second signal cancels them and ends the program with 128 plus its number.
+        """
+        asked = self._ask_to_stop = asyncio.Event()
+        forced: list[int] = []
+
+        def force(number: int) -> None:
+            forced.append(number)
+            if self._engine is not None:
+                self._engine.force(f"forced by signal {number}")
+
+        with ending_signals(asked.set, force):
+            async with self:
+                await self._until(asked)
+        self._ask_to_stop = None
+        if forced:
+            raise ForcedEnd(forced[0])
+        assert self.drained is not None
+        return self.drained
+
+    async def _until(self, asked: asyncio.Event) -> None:
+        assert self._engine is not None
+        waiter = asyncio.get_running_loop().create_future()
+        self._engine.watch(waiter)
+        asking = asyncio.ensure_future(asked.wait())
+        try:
+            await asyncio.wait([waiter, asking], return_when=asyncio.FIRST_COMPLETED)
+            if waiter.done():
+                waiter.result()
+        finally:
+            asking.cancel()
+            waiter.cancel()
+
+    def run(self) -> Drained:
+        """``serve()`` on a loop of its own, for scripts. Blocks until a signal comes."""
+        return asyncio.run(self.serve())
+
+    async def idle(self) -> None:
+        """Return once nothing is due, ready or running; a run that waits for its retry is neither."""
+        await self._running().idle()
+
+    def _settle_in(self, tasks: Iterable[Task[..., Any]], engine: Engine) -> None:
+        for task in tasks:
+            task.home = engine
+
+    def _adopt(self, task: Task[..., Any]) -> None:
+        task.home = self._running()
+
+    def _running(self) -> Engine:
+        if self._engine is None:
+            raise MisuseError(
+                "the scheduler is not running: `async with scheduler:` or `await scheduler.serve()` first"
+            )
+        return self._engine
+
+
+def _store(store: Store | str) -> Store:
+    if isinstance(store, Store):
+        return store
+    if store in ("memory://", "memory"):
+        return MemoryStore()
+    raise ConfigError(f"store={store!r}: give 'memory://' or a Store")

@@ -1,0 +1,107 @@
+"""What a function takes: arguments checked before they are kept, by the function's own annotations."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from asyncsched.errors import ArgumentsError, ConfigError
+
+_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+class Signature:
+    """The parameters of one function."""
+
+    def __init__(self, func: Callable[..., Any]) -> None:
+        """Read the signature of ``func``.
+
+        Raises:
+            ConfigError: ``func`` has none, as some functions written in C.
+        """
+        self._func = func
+        try:
+            self._parameters = inspect.signature(func)
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"{func!r} does not tell its parameters: wrap it in a function that does") from error
+
+    def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> inspect.BoundArguments:
+        """The arguments by parameter, as a call would see them; values are not looked at.
+
+        Raises:
+            ArgumentsError: a parameter has no value, or a value no parameter; the message names it.
+        """
+        try:
+            return self._parameters.bind(*args, **kwargs)
+        except TypeError as error:
+            raise ArgumentsError(f"{error}: the function takes {self._parameters}") from None
+
+    def validate(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments to call with, each checked and converted by pydantic as its annotation says.
+
+        Raises:
+            ArgumentsError: they do not fit; the message names the parameter, what it got and what would be right.
+        """
+        bound = self.bind(args, kwargs)
+        for name, value in bound.arguments.items():
+            check = self._checks.get(name)
+            if check is not None:
+                bound.arguments[name] = check(name, value)
+        return bound.args, bound.kwargs
+
+    @functools.cached_property
+    def _checks(self) -> dict[str, Callable[[str, Any], Any]]:
+        """A check for each annotated parameter, made when arguments are first given."""
+        from pydantic import ConfigDict, TypeAdapter, ValidationError  # a third of a start that may never need it
+        from pydantic.errors import PydanticUserError
+
+        try:
+            hints = typing.get_type_hints(inspect.unwrap(_plain(self._func)), include_extras=True)
+        except (NameError, TypeError, AttributeError):
+            return {}  # annotations that only a type checker can resolve promise nothing at run time
+
+        def make(hint: Any, kind: Any) -> Callable[[str, Any], Any]:
+            try:
+                adapter: TypeAdapter[Any] = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
+            except PydanticUserError:
+                adapter = TypeAdapter(hint)  # a model brings its own configuration
+
+            def check(name: str, value: Any) -> Any:
+                try:
+                    if kind is inspect.Parameter.VAR_POSITIONAL:
+                        return tuple(adapter.validate_python(item) for item in value)
+                    if kind is inspect.Parameter.VAR_KEYWORD:
+                        return {key: adapter.validate_python(item) for key, item in value.items()}
+                    return adapter.validate_python(value)
+                except ValidationError as error:
+                    first = error.errors(include_url=False)[0]
+                    where = "".join(f"[{part!r}]" for part in first["loc"])
+                    given = repr(first["input"])
+                    shown = given if len(given) <= 80 else given[:77] + "..."
+                    raise ArgumentsError(f"argument {name}{where}: {first['msg']}, got {shown}") from None
+
+            return check
+
+        return {
+            name: make(hints[name], parameter.kind)
+            for name, parameter in self._parameters.parameters.items()
+            if name in hints
+        }
+
+
+def _plain(func: Callable[..., Any]) -> Callable[..., Any]:
+    """The function whose annotations count: inside partials, methods and callable objects."""
+    while isinstance(func, functools.partial):
+        func = func.func
+    if inspect.isroutine(func) or inspect.isclass(func):
+        return func
+    return type(func).__call__
+
+
+def is_coroutine_function(func: Callable[..., Any]) -> bool:
+    """Whether calling ``func`` gives a coroutine: also for partials, methods and objects with ``__call__``."""
+    plain = _plain(func)
+    return inspect.iscoroutinefunction(plain)

@@ -1,0 +1,186 @@
+"""Tasks, runs and history in this process: dicts and heaps. Objects stay themselves, nothing is copied."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from heapq import heappop, heappush, merge
+from itertools import islice
+from typing import Any
+
+from asyncsched.clock import Clock, SystemClock
+from asyncsched.retry import NO_RETRY
+from asyncsched.run import HandedBack, Run, RunStatus, Settled, settle
+from asyncsched.stores._base import Ack, Cycled, Declared, FireOrder, Reconciled, RunFilter, Standing, Store
+
+# Tasks that were never declared have none of their own.
+_HISTORY_LIMIT = 100
+
+
+class MemoryStore(Store):
+    """Keeps everything until the process ends. Leaving a scheduler and entering it again keeps it too."""
+
+    def __init__(self) -> None:
+        self._node = ""
+        self._now_us: Callable[[], int] = SystemClock().now_us
+        self._tasks: dict[str, Standing] = {}
+        self._live: dict[str, Run[Any]] = {}
+        self._ready: list[tuple[int, int, int, Run[Any]]] = []
+        self._delayed: list[tuple[int, int, Run[Any]]] = []
+        self._holders: dict[str, Run[Any]] = {}
+        self._queued: dict[str, deque[Run[Any]]] = {}
+        self._ended: dict[str, Run[Any]] = {}
+        self._history: dict[str, deque[Run[Any]]] = {}
+        self._written = 0
+
+    async def open(self, node: str, clock: Clock) -> None:
+        self._node, self._now_us = node, clock.now_us
+        now_us = self._now_us()
+        for run in list(self._live.values()):
+            if run.status is RunStatus.RUNNING:
+                run.apply(settle(HandedBack(), run.attempt, NO_RETRY, now_us))
+                self._make_ready(run, now_us)
+
+    async def close(self) -> None:
+        """Nothing is held: what is stored stays."""
+
+    async def now_us(self) -> int:
+        return self._now_us()
+
+    async def reconcile(self, declared: Sequence[Declared]) -> Reconciled:
+        found = Reconciled([], [], [])
+        for one in declared:
+            known = self._tasks.get(one.task)
+            if known is None or known.declaration != one.declaration:
+                (found.added if known is None else found.changed).append(one.task)
+                known = await self.put_task(one)
+            found.standings.append(known)
+        return found
+
+    async def put_task(self, declared: Declared) -> Standing:
+        known = self._tasks.get(declared.task)
+        version = 0 if known is None else known.version + 1
+        standing = Standing(
+            declared.task, declared.declaration, declared.trigger, declared.next_us, version, declared.history_limit
+        )
+        self._tasks[declared.task] = standing
+        kept = self._history.get(declared.task)
+        if kept is not None and kept.maxlen != declared.history_limit:
+            self._history[declared.task] = deque(kept, maxlen=declared.history_limit)
+        return standing
+
+    async def drop_task(self, task: str) -> bool:
+        known = self._tasks.pop(task, None)
+        now_us = self._now_us()
+        for run in [run for run in self._live.values() if run.task == task and run.status is RunStatus.PENDING]:
+            run.apply(Settled(RunStatus.CANCELLED, now_us, reason="its task was removed"))
+            self._end(run)
+        return known is not None
+
+    async def standings(self, tasks: Collection[str]) -> list[Standing]:
+        return [self._tasks[task] for task in tasks if task in self._tasks]
+
+    async def fire(self, orders: Sequence[FireOrder]) -> set[str]:
+        won = set()
+        now_us = self._now_us()
+        for order in orders:
+            known = self._tasks.get(order.task)
+            if known is None or known.version != order.version or known.next_us != order.was_us:
+                continue
+            if order.was_us is not None and order.was_us > now_us:
+                continue
+            self._tasks[order.task] = known.moved(order.next_us)
+            for run in order.runs:
+                self._write(run, now_us)
+            for skip in order.skips:
+                self._keep(skip)
+            won.add(order.task)
+        return won
+
+    async def submit(self, runs: Sequence[Run[Any]]) -> None:
+        now_us = self._now_us()
+        for run in runs:
+            self._write(run, now_us)
+
+    async def cycle(self, acks: Sequence[Ack], limit: int) -> Cycled:
+        now_us = self._now_us()
+        accepted = [ack for ack in acks if ack.run.id in self._live and ack.run.token == ack.token]
+        for ack in accepted:
+            ack.run.apply(ack.settled)
+            if ack.run.status.final:
+                self._end(ack.run)
+            else:
+                self._make_ready(ack.run, now_us)
+        while self._delayed and self._delayed[0][0] <= now_us:
+            self._make_ready(heappop(self._delayed)[2], now_us)
+        claimed: list[Run[Any]] = []
+        while self._ready and len(claimed) < limit:
+            run = heappop(self._ready)[3]
+            if run.status is RunStatus.PENDING:
+                run.start(self._node, now_us)
+                claimed.append(run)
+        return Cycled(accepted, claimed, self._next_due_us(now_us))
+
+    def _next_due_us(self, now_us: int) -> int | None:
+        if self._ready:
+            return now_us
+        while self._delayed and self._delayed[0][2].status is not RunStatus.PENDING:
+            heappop(self._delayed)
+        return self._delayed[0][0] if self._delayed else None
+
+    async def runs(self, wanted: RunFilter) -> list[Run[Any]]:
+        kept = [self._history.get(wanted.task, ())] if wanted.task else self._history.values()
+        live = (run for run in self._live.values() if wanted.task in (None, run.task))
+        newest_first = sorted(live, key=_age, reverse=True)
+        ended = merge(*map(reversed, kept), key=_age, reverse=True)
+        fitting = (run for run in (*newest_first, *ended) if wanted.status is None or run.status in wanted.status)
+        return list(islice(fitting, wanted.limit))
+
+    async def run(self, run_id: str) -> Run[Any] | None:
+        return self._live.get(run_id) or self._ended.get(run_id)
+
+    def _write(self, run: Run[Any], now_us: int) -> None:
+        self._live[run.id] = run
+        if run.serial is not None and self._holders.setdefault(run.serial, run) is not run:
+            self._queued.setdefault(run.serial, deque()).append(run)
+        else:
+            self._make_ready(run, now_us)
+
+    def _make_ready(self, run: Run[Any], now_us: int) -> None:
+        self._written += 1
+        if run.due_us > now_us:
+            heappush(self._delayed, (run.due_us, self._written, run))
+        else:
+            heappush(self._ready, (-run.priority, run.due_us, self._written, run))
+
+    def _end(self, run: Run[Any]) -> None:
+        """Move a run that has ended to the history, and let the next of its key be ready."""
+        del self._live[run.id]
+        self._keep(run)
+        if run.serial is None or self._holders[run.serial] is not run:
+            return
+        del self._holders[run.serial]
+        waiting = self._queued.pop(run.serial, None)
+        while waiting:
+            following = waiting.popleft()
+            if following.status is RunStatus.PENDING:
+                self._holders[run.serial] = following
+                self._queued[run.serial] = waiting
+                self._make_ready(following, self._now_us())
+                break
+
+    def _keep(self, run: Run[Any]) -> None:
+        kept = self._history.get(run.task)
+        if kept is None:
+            known = self._tasks.get(run.task)
+            kept = deque(maxlen=_HISTORY_LIMIT if known is None else known.history_limit)
+            self._history[run.task] = kept
+        if kept.maxlen:
+            if len(kept) == kept.maxlen:
+                del self._ended[kept[0].id]
+            kept.append(run)
+            self._ended[run.id] = run
+
+
+def _age(run: Run[Any]) -> tuple[int, str]:
+    return run.created_us, run.id

@@ -1,0 +1,318 @@
+"""The rooms of the house: which file may import which, how large things may grow, who reads clocks and who waits.
+
+There is no baseline file and no exception list that grows: what breaks a rule is mended or the rule is
+changed here, in the open.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "src" / "asyncsched"
+
+# A file imports only from files above it in this list. A new file gets its place here first.
+ROOMS = """
+0 words
+    errors.py clock.py duration.py zone.py _heap.py
+1 triggers
+    triggers/_base.py triggers/_wall.py triggers/_fields.py triggers/_words.py triggers/_days.py
+    triggers/_interchange.py triggers/_cron.py triggers/_daytime.py triggers/_simple.py triggers/_calendar.py
+    triggers/_combine.py triggers/_exclusion.py triggers/_english.py triggers/__init__.py
+2 values
+    retry.py run.py signature.py policy.py task.py events.py
+3 seams
+    stores/_base.py executors/_base.py
+4 behind them
+    stores/memory.py stores/__init__.py executors/loop.py executors/thread.py executors/__init__.py
+5 engine
+    _engine/__init__.py _engine/timer.py _engine/bus.py _engine/living.py _engine/runner.py _engine/cycle.py
+    _engine/firing.py _engine/engine.py _engine/runs.py _engine/tasks.py
+6 facade
+    decorators.py registry.py signals.py scheduler.py __init__.py
+7 surfaces
+    testing/_deadlock.py testing/_loop.py testing/_clock.py testing/_travel.py testing/__init__.py
+"""
+LISTED = [word for line in ROOMS.splitlines() if line.startswith("    ") for word in line.split()]
+FILES = sorted(str(path.relative_to(PACKAGE).as_posix()) for path in PACKAGE.rglob("*.py"))
+
+LONGEST_FUNCTION, LONGEST_FILE, MOST_PUBLIC_METHODS = 50, 400, 15
+NO_NAMES = {"utils", "util", "helpers", "helper", "common", "types", "constants", "manager", "models", "misc", "base"}
+
+CLOCKS = {
+    *(f"time.{name}{unit}" for name in ("time", "monotonic", "perf_counter", "process_time") for unit in ("", "_ns")),
+    *(f"time.{name}" for name in ("localtime", "gmtime", "ctime", "clock_gettime", "clock_gettime_ns")),
+    *(f"datetime.datetime.{name}" for name in ("now", "utcnow", "today")),
+    "datetime.date.today",
+}
+WAITS = {
+    *(f"asyncio.{name}" for name in ("sleep", "wait_for", "timeout", "timeout_at")),
+    *(f"anyio.{name}" for name in ("sleep", "sleep_until", "move_on_after", "move_on_at", "fail_after", "fail_at")),
+    "time.sleep",
+    "threading.Timer",
+}
+WAITING_METHODS = {"call_later", "call_at", "timerfd_create", "timerfd_settime"}
+STORED_CODE = {"eval", "exec", "__import__", "importlib.import_module", "importlib.__import__", "runpy.run_module"}
+PICKLERS = {"pickle", "_pickle", "cPickle", "marshal", "shelve", "dill", "cloudpickle"}
+
+
+def tree_of(file: str) -> ast.Module:
+    return ast.parse((PACKAGE / file).read_text(encoding="utf-8"), file)
+
+
+def imported(tree: ast.Module, file: str) -> Iterator[tuple[int, str]]:
+    """Line and dotted name of every import anywhere in the file, those under conditions and in functions too."""
+    here = ["asyncsched", *file.removesuffix(".py").split("/")]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for name in node.names:
+                yield node.lineno, name.name
+        elif isinstance(node, ast.ImportFrom):
+            start = ".".join(here[: -node.level]) if node.level else ""
+            module = ".".join(part for part in (start, node.module or "") if part)
+            for name in node.names:
+                yield node.lineno, f"{module}.{name.name}"
+
+
+def file_of(dotted: str, files: list[str]) -> str | None:
+    """The file of ours that an imported name comes from, None if it is not ours."""
+    parts = dotted.split(".")
+    if parts[0] != "asyncsched":
+        return None
+    for end in range(len(parts), 0, -1):
+        inner = "/".join(parts[1:end])
+        for candidate in (f"{inner}.py", f"{inner}/__init__.py" if inner else "__init__.py"):
+            if candidate in files:
+                return candidate
+    return None
+
+
+def wrong_imports(tree: ast.Module, file: str, order: list[str]) -> list[str]:
+    place = order.index(file)
+    found = []
+    for line, dotted in imported(tree, file):
+        target = file_of(dotted, order)
+        if target is not None and target != file and order.index(target) > place:
+            found.append(f"{file}:{line} imports {target}, which stands below it")
+    return found
+
+
+def names_used(tree: ast.Module) -> Iterator[tuple[ast.expr, str]]:
+    """Every name and dotted name that is used, with what imports call it: ``t.time`` after ``import time as t``."""
+    known = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            known |= {
+                (name.asname or name.name.split(".")[0]): (name.name if name.asname else name.name.split(".")[0])
+                for name in node.names
+            }
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            known |= {(name.asname or name.name): f"{node.module}.{name.name}" for name in node.names}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name | ast.Attribute) and (dotted := _dotted(node)):
+            first, _, rest = dotted.partition(".")
+            yield node, ".".join(part for part in (known.get(first, first), rest) if part)
+
+
+def _dotted(node: ast.expr) -> str | None:
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute):
+        owner = _dotted(node.value)
+        return f"{owner}.{node.attr}" if owner else None
+    return None
+
+
+def clock_reads(tree: ast.Module) -> list[str]:
+    # The loop has a clock of its own: loop.time(), asyncio.get_running_loop().time().
+    of_loops = [
+        f"line {node.lineno}: {ast.unparse(node)}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr == "time" and "loop" in ast.unparse(node.value)
+    ]
+    return of_loops + [f"line {node.lineno}: {name}" for node, name in names_used(tree) if name in CLOCKS]
+
+
+def waits(tree: ast.Module) -> list[str]:
+    # asyncio.sleep(0) lets others run; it waits for no time.
+    yields = {
+        node.func
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and [ast.unparse(argument) for argument in node.args] == ["0"]
+    }
+    found = [
+        f"line {node.lineno}: {name}"
+        for node, name in names_used(tree)
+        if name in WAITS and not (name in ("asyncio.sleep", "anyio.sleep") and node in yields)
+    ]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr in WAITING_METHODS:
+            found.append(f"line {node.lineno}: {node.attr}")
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "asyncio.wait":
+            found += [f"line {node.lineno}: asyncio.wait" for keyword in node.keywords if keyword.arg == "timeout"]
+    return found
+
+
+def code_from_names(tree: ast.Module, file: str) -> list[str]:
+    called = [f"line {node.lineno}: {name}" for node, name in names_used(tree) if name in STORED_CODE]
+    return called + [
+        f"line {line}: {dotted}" for line, dotted in imported(tree, file) if dotted.split(".")[0] in PICKLERS
+    ]
+
+
+def too_long(tree: ast.Module) -> list[str]:
+    return [
+        f"line {node.lineno}: {node.name} has {size} lines"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (size := (node.end_lineno or node.lineno) - node.lineno + 1) > LONGEST_FUNCTION
+    ]
+
+
+def too_wide(tree: ast.Module) -> list[str]:
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef):
+            methods = {
+                item.name
+                for item in node.body
+                if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef) and not item.name.startswith("_")
+            }
+            if len(methods) > MOST_PUBLIC_METHODS:
+                found.append(f"line {node.lineno}: {node.name} has {len(methods)} public methods")
+    return found
+
+
+def test_every_file_has_its_place_and_every_place_its_file() -> None:
+    assert sorted(LISTED) == FILES
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_imports_point_up_the_list(file: str) -> None:
+    assert wrong_imports(tree_of(file), file, LISTED) == []
+
+
+def test_starting_pytest_imports_none_of_us() -> None:
+    tree = ast.parse((ROOT / "src" / "_asyncsched_pytest.py").read_text(encoding="utf-8"))
+    tree.body = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom | ast.If | ast.Try)]
+    assert [
+        dotted for _line, dotted in imported(tree, "_asyncsched_pytest.py") if dotted.startswith("asyncsched")
+    ] == []
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_functions_files_and_classes_stay_small(file: str) -> None:
+    assert too_long(tree_of(file)) == []
+    assert too_wide(tree_of(file)) == []
+    assert len((PACKAGE / file).read_text(encoding="utf-8").splitlines()) <= LONGEST_FILE
+
+
+def test_no_file_has_a_name_that_says_nothing() -> None:
+    assert [file for file in FILES if set(file.removesuffix(".py").split("/")) & NO_NAMES] == []
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_only_the_clock_reads_clocks(file: str) -> None:
+    reads = clock_reads(tree_of(file))
+    if file == "_engine/timer.py":  # the loop's own clock belongs to its call_at
+        reads = [read for read in reads if not read.endswith("loop.time")]
+    assert file == "clock.py" or file.startswith("testing/") or reads == []
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_only_the_timer_waits_for_time(file: str) -> None:
+    found = waits(tree_of(file))
+    if file == "signals.py":  # ends the process when the loop itself hangs, so no timer of the loop can do it
+        found = [wait for wait in found if not wait.endswith("threading.Timer")]
+    assert file == "_engine/timer.py" or file.startswith("testing/") or found == []
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_nothing_is_run_imported_or_unpickled_by_a_stored_name(file: str) -> None:
+    assert code_from_names(tree_of(file), file) == []
+
+
+ORDER = ["clock.py", "triggers/_base.py", "triggers/__init__.py", "run.py", "__init__.py"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import asyncsched",
+        "from asyncsched import run",
+        "from asyncsched.run import Run",
+        "import asyncsched.run as r",
+        "from ..run import Run",
+        "def f():\n    from asyncsched.run import Run",
+        "if TYPE_CHECKING:\n    from asyncsched import Run",
+        "from . import Cron",
+    ],
+)
+def test_a_wrong_import_is_seen(line: str) -> None:
+    assert wrong_imports(ast.parse(line), "triggers/_base.py", ORDER) != []
+
+
+@pytest.mark.parametrize("line", ["import time, anyio", "from asyncsched.clock import Clock", "from .. import clock"])
+def test_a_right_import_is_let_through(line: str) -> None:
+    assert wrong_imports(ast.parse(line), "triggers/_base.py", ORDER) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import time\ntime.time()",
+        "import time as t\nt.monotonic_ns()",
+        "from time import perf_counter as p\np()",
+        "from datetime import datetime\nx = datetime.now",
+        "import datetime as d\nd.datetime.utcnow()",
+        "from datetime import date\ndate.today()",
+        "loop.time()",
+        "asyncio.get_running_loop().time()",
+    ],
+)
+def test_a_clock_that_is_read_is_seen(line: str) -> None:
+    assert clock_reads(ast.parse(line)) != []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import asyncio\nasyncio.sleep(1)",
+        "from asyncio import sleep\nsleep(delay)",
+        "import anyio\nwith anyio.move_on_after(1): pass",
+        "self._loop.call_later(1, f)",
+        "loop.call_at(1, f)",
+        "import os\nos.timerfd_create(0)",
+        "import asyncio\nasyncio.wait(tasks, timeout=1)",
+        "import asyncio\nasyncio.wait_for(x, 1)",
+    ],
+)
+def test_a_wait_is_seen(line: str) -> None:
+    assert waits(ast.parse(line)) != []
+
+
+@pytest.mark.parametrize(
+    "line", ["import asyncio\nasyncio.sleep(0)", "moment.time()", "import asyncio\nasyncio.wait(tasks)"]
+)
+def test_what_neither_waits_nor_reads_a_clock_is_let_through(line: str) -> None:
+    assert waits(ast.parse(line)) == clock_reads(ast.parse(line)) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["eval('1')", "import pickle", "from importlib import import_module\nimport_module(x)", "from dill import loads"],
+)
+def test_code_from_a_name_is_seen(line: str) -> None:
+    assert code_from_names(ast.parse(line), "run.py") != []
+
+
+def test_what_grew_too_large_is_seen() -> None:
+    assert too_long(ast.parse("def f():\n" + "    x = 1\n" * LONGEST_FUNCTION)) != []
+    assert too_long(ast.parse("def f():\n" + "    x = 1\n" * (LONGEST_FUNCTION - 1))) == []
+    methods = [f"    def m{number}(self): ...\n" for number in range(MOST_PUBLIC_METHODS + 1)]
+    assert too_wide(ast.parse("class C:\n" + "".join(methods))) != []
+    assert too_wide(ast.parse("class C:\n    def _p(self): ...\n" + "".join(methods[1:]))) == []
