@@ -31,8 +31,9 @@ greeting = Task(at="14:30", func=greet, kwargs={"name": "Alan"}, tz="Europe/Lond
 reminding = Task(run_at=datetime.now(UTC) + timedelta(seconds=10), func=remind)
 
 scheduler = Scheduler(registry=Registry())
-for task in (adding, greeting, reminding):
-    scheduler.register(task)
+scheduler.register(adding)
+scheduler.register(greeting)
+scheduler.register(reminding)
 
 if __name__ == "__main__":
     scheduler.run()

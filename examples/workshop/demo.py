@@ -7,13 +7,14 @@ import os
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from asyncsched import Registry, Retry, Run, Scheduler, Task
-from asyncsched.events import Event, FireSkipped, RunEnded, RunRetrying, RunStarted, SchedulerStarted, SchedulerStopping
+from asyncsched.events import Event, FireSkipped, RunEnded, RunRetrying, RunStarted, SchedulerStopping
 from workshop import shapes, tasks
 
 GREEN, YELLOW, RED, DIM, BOLD = "32", "33", "31", "2", "1"
@@ -56,8 +57,7 @@ def quick(home: Path) -> list[Task[..., Any]]:
 class Board:
     """What is printed: one line for each thing that happens, in columns, in colour where that is wanted."""
 
-    def __init__(self, watched: Sequence[Task[..., Any]]) -> None:
-        self._watched = watched
+    def __init__(self) -> None:
         tty = sys.stdout.isatty()
         self._colours = tty and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
         self._width = max(NARROWEST, shutil.get_terminal_size().columns) if tty else None
@@ -72,13 +72,15 @@ class Board:
         """Prints at once, whatever stdout is."""
         print(text, flush=True)
 
-    def announce(self) -> None:
-        """When each task fires next, and the names of the columns."""
-        for task in self._watched:
+    @asynccontextmanager
+    async def announced(self, scheduler: Scheduler) -> AsyncIterator[None]:
+        """Handed to ``serve``: says when each task fires next, once it has started."""
+        for task in await scheduler.tasks.list():
             if task.next_fire is not None and task.trigger is not None:
                 at = f"{task.next_fire.astimezone():%H:%M:%S}"
                 self.say(f"  {at:<8}  {self.paint('next     ', DIM)}  {task.id:<8}  {task.trigger.describe()}")
         self.say("\n" + self.paint(LINE.format("time", "status", "task", "took") + "result", DIM))
+        yield
 
     def row(self, status: str, task: str, took: str, result: str) -> None:
         """One line of the table, cut to the width of the terminal."""
@@ -91,8 +93,6 @@ class Board:
     def tell(self, event: Event) -> None:
         """Prints the event."""
         match event:
-            case SchedulerStarted():
-                asyncio.get_running_loop().call_soon(self.announce)
             case RunStarted(run=run):
                 self._running[run.id] = run
             case RunRetrying(run=run):
@@ -120,12 +120,14 @@ async def watch(home: Path) -> None:
     """Serves the workshop in ``home`` until it is told to stop, and prints what happens."""
     shapes.stock(home / "parts")
     scheduler = Scheduler(registry=Registry())
-    board = Board([scheduler.register(task) for task in quick(home)])
+    for task in quick(home):
+        scheduler.register(task)
+    board = Board()
     board.say(board.paint("asyncsched: a workshop for CAD parts", BOLD) + f", in {home}/")
     board.say(board.paint("Ctrl-C ends it; what is running may finish.", DIM) + "\n")
-    told = (SchedulerStarted, RunStarted, RunRetrying, RunEnded, FireSkipped, SchedulerStopping)
+    told = (RunStarted, RunRetrying, RunEnded, FireSkipped, SchedulerStopping)
     listener = scheduler.events.on(told, board.tell)
-    drained = await scheduler.serve()
+    drained = await scheduler.serve(board.announced)
     listener.cancel()
     cancelled = ", ".join(run.task for run in drained.cancelled) or "none"
     ended = ", ".join(f"{count} {status}" for status, count in sorted(board.ended.items(), reverse=True))

@@ -59,7 +59,7 @@ def _refusal(text: str) -> str:
 
 
 def format_duration(duration: timedelta) -> str:
-    """The shortest text that ``parse_duration`` reads back as the same duration, e.g. ``"1h30m"``.
+    """A short text that ``parse_duration`` reads back as the same duration, e.g. ``"1h30m"``.
 
     Durations from a day on count in days, hours, minutes; negative ones carry a ``-``, which is for
     reading only.

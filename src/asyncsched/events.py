@@ -20,6 +20,9 @@ class Event:
 class SchedulerStarted(Event):
     """The scheduler has armed its tasks and fires from here on."""
 
+    store: str
+    """Where its tasks and runs are kept, in words for people: ``memory``."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulerStopping(Event):

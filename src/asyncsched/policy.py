@@ -156,18 +156,15 @@ class Overdue:
         self.kept.append(at_us)
 
     def _leap(self, every: Every) -> None:
-        """Count by arithmetic all but the instants that must be kept."""
+        """Count by arithmetic all but the instants that must be kept, first of those older than the grace."""
         _start_us, period_us = every.grid_us
         assert self.next_us is not None
-        for border_us in (self.old_before_us, self.now_us):
-            kept = self.kept.maxlen or 0
-            leap = (border_us - self.next_us) // period_us - kept
-            if leap > 0:
-                self._take(self.next_us + (leap - 1) * period_us, leap)
-                self.next_us += leap * period_us
-                while self.next_us < border_us:
-                    self._take(self.next_us, 1)
-                    self.next_us += period_us
+        assert self.kept.maxlen is not None
+        border_us = self.old_before_us if self.next_us < self.old_before_us else self.now_us
+        leap = (border_us - self.next_us) // period_us - self.kept.maxlen
+        if leap > 0:
+            self._take(self.next_us + (leap - 1) * period_us, leap)
+            self.next_us += leap * period_us
 
 
 def first_fire(trigger: Trigger, now_us: int, *, immediate: bool) -> int | None:

@@ -9,6 +9,8 @@ from asyncsched.duration import as_duration
 from asyncsched.errors import ConfigError
 
 _FOREVER = timedelta(days=3650)
+# A microsecond that has grown so much is longer than any timedelta: past every cap.
+_ENDLESS = 1e20
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class Retry:
     def __post_init__(self) -> None:
         if isinstance(self.attempts, bool) or not isinstance(self.attempts, int) or self.attempts < 1:
             raise ConfigError(f"Retry(attempts={self.attempts!r}): tries in all, a whole number from 1 on")
-        if not self.factor >= 1:
+        if isinstance(self.factor, bool) or not isinstance(self.factor, int | float) or not self.factor >= 1:
             raise ConfigError(f"Retry(factor={self.factor!r}): at least 1, so that waits never shrink")
         kinds = self.on if isinstance(self.on, tuple) else (self.on,)
         if not kinds or not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
@@ -63,8 +65,10 @@ class Retry:
         if attempt >= self.attempts or not isinstance(error, self.on):
             return None
         wait_us, cap_us = self.wait // _US, self.cap // _US
-        # Whoever waits with factor 2 passes any cap after a few dozen attempts; floats would overflow first.
-        grown = min(self.factor ** min(attempt - 1, 64), 1e18)
+        try:
+            grown = min(float(self.factor) ** (attempt - 1), _ENDLESS)
+        except OverflowError:
+            grown = _ENDLESS
         return min(int(wait_us * grown), cap_us)
 
 

@@ -6,10 +6,10 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta, tzinfo
 from random import Random
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import Any, ParamSpec, Self, TypeAlias, TypeVar
 
 from asyncsched._engine.bus import Events
 from asyncsched._engine.engine import Drained, Engine
@@ -78,7 +78,7 @@ class Scheduler(Decorators):
         self._entering = False
         self._ask_to_stop: asyncio.Event | None = None
         self._events = Events()
-        self._tasks = Tasks(self._running, self._adopt)
+        self._tasks = Tasks(self._running)
         self._runs = Runs(self._running)
         self.drained: Drained | None = None
 
@@ -154,28 +154,22 @@ class Scheduler(Decorators):
                 node=self._node,
                 tz=self._tz or system_zone_name(),
             )
-            tasks = list(self._registry)
-            await engine.start(tasks, self._random)
+            await engine.start(self._registry, self._random)
         finally:
             self._entering = False
         self._engine = engine
-        self._settle_in(tasks, engine)
 
-    async def stop(self, timeout: timedelta | str | None = None) -> Drained:
-        """Fire no more, let runs finish up to ``timeout`` (default ``shutdown_timeout``), cancel the rest.
+    async def stop(self) -> Drained:
+        """Fire no more, let runs finish up to ``shutdown_timeout``, cancel the rest.
 
         Raises:
             MisuseError: it is not running.
         """
         engine = self._running()
-        us = self._shutdown_us if timeout is None else as_duration("timeout", timeout, zero=True) // _US
         try:
-            self.drained = await engine.stop(us)
+            self.drained = await engine.stop(self._shutdown_us)
         finally:
             self._engine = None
-            for task in self._registry:
-                if task.home is engine:
-                    task.home = None
         return self.drained
 
     async def crash(self) -> None:
@@ -185,25 +179,31 @@ class Scheduler(Decorators):
         await engine.crash()
 
     @contextlib.contextmanager
-    def simulated(self, *, clock: Clock, tz: str, random: Random) -> Iterator[None]:
+    def simulated(self, *, clock: Clock, tz: str, random: Random, executor: Executor | None = None) -> Iterator[None]:
         """Let this scheduler live by another clock, on a fresh memory store, until the block is left.
+
+        With ``executor`` every call goes to it, in place of the task's own: a dry run calls nothing.
 
         Raises:
             MisuseError: it is running.
         """
         if self._engine is not None:
             raise MisuseError("the scheduler is running: leave it before it is simulated")
-        before = self._clock, self._tz, self._random, self._store
+        before = self._clock, self._tz, self._random, self._store, self._executors
         self._clock, self._tz, self._random, self._store = clock, tz, random, MemoryStore()
+        if executor is not None:
+            self._executors = dict.fromkeys(self._executors, executor)
         try:
             yield
         finally:
-            self._clock, self._tz, self._random, self._store = before
+            self._clock, self._tz, self._random, self._store, self._executors = before
 
-    async def serve(self) -> Drained:
+    async def serve(self, *companions: Companion) -> Drained:
         """Run until SIGINT or SIGTERM, then drain: what became of the runs that were under way.
 
-        A second signal cancels them and ends the program with 128 plus its number.
+        Each companion is called with this scheduler and gives an asynchronous context manager, which is entered
+        once the scheduler has started and left once it has drained. A second signal cancels the runs and ends the
+        program with 128 plus its number.
         """
         asked = self._ask_to_stop = asyncio.Event()
         forced: list[int] = []
@@ -214,26 +214,16 @@ class Scheduler(Decorators):
                 self._engine.force(f"forced by signal {number}")
 
         with ending_signals(asked.set, force):
-            async with self:
-                await self._until(asked)
+            async with contextlib.AsyncExitStack() as beside:
+                async with self:
+                    for companion in companions:
+                        await beside.enter_async_context(companion(self))
+                    await asked.wait()
         self._ask_to_stop = None
         if forced:
             raise ForcedEnd(forced[0])
         assert self.drained is not None
         return self.drained
-
-    async def _until(self, asked: asyncio.Event) -> None:
-        assert self._engine is not None
-        waiter = asyncio.get_running_loop().create_future()
-        self._engine.watch(waiter)
-        asking = asyncio.ensure_future(asked.wait())
-        try:
-            await asyncio.wait([waiter, asking], return_when=asyncio.FIRST_COMPLETED)
-            if waiter.done():
-                waiter.result()
-        finally:
-            asking.cancel()
-            waiter.cancel()
 
     def run(self) -> Drained:
         """``serve()`` on a loop of its own, for scripts. Blocks until a signal comes."""
@@ -243,19 +233,16 @@ class Scheduler(Decorators):
         """Return once nothing is due, ready or running; a run that waits for its retry is neither."""
         await self._running().idle()
 
-    def _settle_in(self, tasks: Iterable[Task[..., Any]], engine: Engine) -> None:
-        for task in tasks:
-            task.home = engine
-
-    def _adopt(self, task: Task[..., Any]) -> None:
-        task.home = self._running()
-
     def _running(self) -> Engine:
         if self._engine is None:
             raise MisuseError(
                 "the scheduler is not running: `async with scheduler:` or `await scheduler.serve()` first"
             )
         return self._engine
+
+
+Companion: TypeAlias = Callable[[Scheduler], contextlib.AbstractAsyncContextManager[object]]
+"""What can be handed to ``serve``."""
 
 
 def _store(store: Store | str) -> Store:

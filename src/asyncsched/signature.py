@@ -93,12 +93,12 @@ class Signature:
 
 
 def _plain(func: Callable[..., Any]) -> Callable[..., Any]:
-    """The function whose annotations count: inside partials, methods and callable objects."""
+    """The function whose annotations count: inside partials, methods, classes and callable objects."""
     while isinstance(func, functools.partial):
         func = func.func
-    if inspect.isroutine(func) or inspect.isclass(func):
+    if inspect.isroutine(func):
         return func
-    return type(func).__call__
+    return func.__init__ if inspect.isclass(func) else type(func).__call__
 
 
 def is_coroutine_function(func: Callable[..., Any]) -> bool:

@@ -116,11 +116,12 @@ class Task(Generic[P, R_co]):
         if not callable(func):
             raise ConfigError(f"{func!r} is not a function")
         _check_names(options)
-        given = {"every": every, "at": at, "cron": cron, "run_at": run_at, "trigger": trigger}
-        self.trigger: Trigger | None = _one_trigger({name: value for name, value in given.items() if value is not None})
+        _check_shapes(options)
         self.__wrapped__ = func
         if hasattr(func, "__name__"):
-            functools.update_wrapper(self, func)
+            functools.update_wrapper(self, func)  # first: the function, or a task made of it, may have attributes like ours
+        given = {"every": every, "at": at, "cron": cron, "run_at": run_at, "trigger": trigger}
+        self.trigger: Trigger | None = _one_trigger({name: value for name, value in given.items() if value is not None})
         self.id = task_id(func, options.get("id"), options.get("group"), options.get("name"))
         self.group = options.get("group")
         tz = options.get("tz")
@@ -222,6 +223,8 @@ def task_id(func: Callable[..., Any], given: str | None, group: str | None, name
         ConfigError: the function has no name of its own, or the id has a forbidden character.
     """
     own = getattr(func, "__name__", None)
+    if own == "<lambda>":
+        own = None
     if given is not None:
         if group is not None or name is not None:
             raise ConfigError(f"id={given!r} and group= or name=: give one or the other")
@@ -231,7 +234,7 @@ def task_id(func: Callable[..., Any], given: str | None, group: str | None, name
         if last is None:
             raise ConfigError(f"group={group!r} needs name= for {func!r}, which has no name of its own")
         found = last if group is None else f"{group}.{last}"
-    elif own is None or own == "<lambda>":
+    elif own is None:
         raise ConfigError(f"{func!r} has no name of its own: give the task an id=")
     else:
         found = f"{_module_of(func)}:{getattr(func, '__qualname__', own)}"
@@ -258,6 +261,29 @@ def _check_names(options: Mapping[str, Any]) -> None:
             raise ConfigError(f"unknown option {name!r}: {hint}")
 
 
+_TEXT: tuple[type, str] = str, "a text"
+_SHAPES: Mapping[str, tuple[type, str]] = {
+    "id": _TEXT,
+    "group": _TEXT,
+    "name": _TEXT,
+    "args": (Sequence, "a list of arguments, such as [1, 2]"),
+    "kwargs": (Mapping, "a mapping of arguments by name, such as {'a': 1}"),
+    "tags": (Iterable, "a list of texts, such as ['mail']"),
+    "metadata": (Mapping, "a mapping, such as {'owner': 'me'}"),
+}
+
+
+def _check_shapes(options: Mapping[str, Any]) -> None:
+    for name, (shape, wanted) in _SHAPES.items():
+        value = options.get(name)
+        # A text is a sequence of its letters, and nobody means that.
+        if value is not None and (not isinstance(value, shape) or (isinstance(value, str) and shape is not str)):
+            raise ConfigError(f"{name}={value!r}: give {wanted}")
+    for name in options.get("kwargs") or ():
+        if not isinstance(name, str):
+            raise ConfigError(f"kwargs={options['kwargs']!r}: {name!r} is no name of an argument")
+
+
 def _one_trigger(given: Mapping[str, Any]) -> Trigger | None:
     if len(given) > 1:
         raise ConfigError(f"{' and '.join(f'{name}=' for name in given)}: give one of them, a task has one trigger")
@@ -274,8 +300,8 @@ def _one_trigger(given: Mapping[str, Any]) -> Trigger | None:
             return Once(moment)
         case {"trigger": value}:
             return parse_trigger(value)
-        case {}:
-            return None
+    if not given:
+        return None
     name, value = next(iter(given.items()))
     wanted = {
         "every": "a duration such as '5m', a timedelta, or a mapping such as {'minutes': 5}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
@@ -39,7 +39,7 @@ def zone_name(zone: str | tzinfo) -> str:
     key = getattr(zone, "key", None)
     if isinstance(key, str):
         return load_zone(key).key
-    if zone.utcoffset(None) is not None and not zone.utcoffset(None) and zone.tzname(None) == "UTC":
+    if isinstance(zone, tzinfo) and zone.utcoffset(None) == timedelta(0) and zone.tzname(None) == "UTC":
         return "UTC"
     raise TimeZoneError(f"{zone!r} is not a named time zone: give a name such as 'Europe/Berlin', or 'UTC'")
 

@@ -141,14 +141,16 @@ def test_cr11_a_doubled_hour_has_a_fixed_time_once_and_a_wildcard_twice() -> Non
         return [fire.astimezone(UTC) for fire in Cron(line, tz="Europe/Dublin").between(start, end)]
 
     assert between("30 1 * * *") == utc("2025-10-26T00:30")
-    assert between("0 */30 * * * *") == utc("2025-10-26T00:00", "2025-10-26T00:30", "2025-10-26T01:00", "2025-10-26T01:30")
+    assert between("0 */30 * * * *") == utc(
+        "2025-10-26T00:00", "2025-10-26T00:30", "2025-10-26T01:00", "2025-10-26T01:30"
+    )
 
 
 @pytest.mark.feature("CR12")
 @pytest.mark.parametrize("line", ["0 0 31 2 *", "0 0 30 2 *"])
 def test_cr12_a_line_that_no_date_matches_is_an_error_at_once(line: str) -> None:
     begun = time.process_time()
-    with pytest.raises(ValueError, match="0 2|'2'"):
+    with pytest.raises(ValueError, match="ever"):
         Cron(line, tz="UTC")
     assert time.process_time() - begun < 0.05
 

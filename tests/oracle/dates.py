@@ -89,7 +89,7 @@ def _walls(line: Line, low: datetime, high: datetime) -> Iterator[datetime]:
     while day <= high.date():
         if line.has_date(day):
             for hour in hours:
-                at_hour = datetime(day.year, day.month, day.day, hour)  # noqa: DTZ001 - wall time
+                at_hour = datetime(day.year, day.month, day.day, hour)
                 if at_hour + HOUR < low or at_hour > high:
                     continue
                 for minute in minutes:

@@ -9,6 +9,7 @@ from calendar import monthrange
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 
 DayTest = Callable[[date], bool]
 
@@ -140,9 +141,14 @@ def _length(day: date) -> int:
 
 
 def _nearest_workday(day: date, number: int) -> int | None:
-    if not 1 <= number <= _length(day):
+    return _nearest_workday_of(day.replace(day=1), number)
+
+
+@lru_cache(maxsize=10_000)
+def _nearest_workday_of(first: date, number: int) -> int | None:
+    if not 1 <= number <= _length(first):
         return None
-    workdays = [n for n in range(1, _length(day) + 1) if day.replace(day=n).isoweekday() <= 5]
+    workdays = [n for n in range(1, _length(first) + 1) if first.replace(day=n).isoweekday() <= 5]
     return min(workdays, key=lambda n: abs(n - number))
 
 

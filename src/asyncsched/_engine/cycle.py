@@ -10,10 +10,9 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from asyncsched._engine.bus import Events
-from asyncsched._engine.living import ArmedTask, Living, LivingRun
+from asyncsched._engine.living import ArmedTask, Living, LivingRun, Reminder
 from asyncsched._engine.runner import Runner
 from asyncsched._engine.timer import Timer
-from asyncsched._heap import Wakeup
 from asyncsched.clock import SECOND_US
 from asyncsched.errors import UnknownTask
 from asyncsched.events import RunEnded, RunRetrying, RunStarted
@@ -24,19 +23,6 @@ log = logging.getLogger("asyncsched.engine")
 
 # Runs started in one turn of the loop: at about 10 us each, others wait no longer than 10 ms.
 _STARTS = 1_000
-
-
-class _Ready(Wakeup):
-    """Rings when the store said that more runs will be ready."""
-
-    __slots__ = ("_stir",)
-
-    def __init__(self, stir: Callable[[], None]) -> None:
-        super().__init__()
-        self._stir = stir
-
-    def ring(self) -> None:
-        self._stir()
 
 
 class Cycle:
@@ -63,7 +49,7 @@ class Cycle:
         self.runner = make_runner(self._ended)
         self._acks: list[Ack] = []
         self._stirred = False
-        self._ready = _Ready(self.stir)
+        self._ready = Reminder(self.stir)
         self.claiming = True
 
     def stir(self) -> None:
@@ -88,9 +74,11 @@ class Cycle:
             self._acks = acks + self._acks
             self._stirred = True
             raise
-        now_us = self._now_us()
         for ack in cycled.accepted:
-            await self._tell(ack, now_us)
+            armed = self._tell(ack)
+            if armed is not None:
+                await self._completed(armed, ack.settled.at_us)
+        now_us = self._now_us()
         for run in cycled.claimed:
             self._start(run, now_us)
         if cycled.next_due_us is None or not self.claiming:
@@ -116,29 +104,34 @@ class Cycle:
         self._acks.append(Ack(run, living.token, settled))
         self._ring()
 
-    async def _tell(self, ack: Ack, now_us: int) -> None:
-        run = ack.run
+    def _tell(self, ack: Ack) -> ArmedTask | None:
+        """Let everybody know; the task if its next fire counts from this completion."""
+        run, at_us = ack.run, ack.settled.at_us
         living = self._living.runs.pop(run.id, None)
         if not run.status.final:
             if run.error is not None:
-                wait_s = (run.due_us - ack.settled.at_us) / SECOND_US
+                wait_s = (run.due_us - at_us) / SECOND_US
                 log.warning("task %s: attempt %d failed, next in %.3f s: %r", run.task, run.attempt, wait_s, run.error)
-                self._bus.tell(RunRetrying(at_us=ack.settled.at_us, task=run.task, run=run))
-            return
-        if living is not None:
-            living.armed.live -= 1
+                self._bus.tell(RunRetrying(at_us=at_us, task=run.task, run=run))
+            return None
         _log_end(run)
         run.wake_waiters()
         if self._bus.heard:
-            self._bus.tell(RunEnded(at_us=ack.settled.at_us, task=run.task, run=run))
-        if living is not None and living.armed.policy.anchor == "completion" and living.armed.standing.next_us is None:
-            await self._completed(living.armed, ack.settled.at_us)
+            self._bus.tell(RunEnded(at_us=at_us, task=run.task, run=run))
+        if living is None:
+            return None
+        armed = living.armed
+        armed.live -= 1
+        return armed if armed.policy.anchor == "completion" and armed.next_us is None else None
 
 
 def _log_end(run: Run[object]) -> None:
-    duration = run.duration
-    took = 0.0 if duration is None else duration.total_seconds()
     if run.status is RunStatus.FAILED:
-        log.error("task %s: FAILED after %.3f s, attempt %d", run.task, took, run.attempt, exc_info=run.error)
+        log.error("task %s: FAILED after %.3f s, attempt %d", run.task, _took(run), run.attempt, exc_info=run.error)
     elif log.isEnabledFor(logging.INFO):
-        log.info("task %s: %s after %.3f s", run.task, run.status, took)
+        log.info("task %s: %s after %.3f s", run.task, run.status, _took(run))
+
+
+def _took(run: Run[object]) -> float:
+    duration = run.duration
+    return 0.0 if duration is None else duration.total_seconds()

@@ -1,4 +1,4 @@
-"""The engine: one pump that wakes when something is due or has ended, and a clean start and stop around it."""
+"""The engine: turns, taken when something is due or has ended, and a clean start and stop around them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ from typing import Any
 from asyncsched._engine.bus import Events
 from asyncsched._engine.cycle import Cycle
 from asyncsched._engine.firing import Firing
-from asyncsched._engine.living import ArmedTask, Bell, Living
+from asyncsched._engine.living import ArmedTask, Living, Reminder
 from asyncsched._engine.runner import Runner
 from asyncsched._engine.timer import Timer
-from asyncsched._heap import Wakeup
 from asyncsched.clock import SECOND_US, Clock, from_us
-from asyncsched.errors import MisuseError, StoreError
+from asyncsched.errors import ConfigError, MisuseError, StoreError
 from asyncsched.events import (
     ClockJumped,
     SchedulerStarted,
@@ -34,7 +33,7 @@ from asyncsched.policy import first_fire
 from asyncsched.run import Run, RunStatus, new_run_id
 from asyncsched.stores import Declared, RunFilter, Standing, Store
 from asyncsched.task import Task
-from asyncsched.triggers import Binding
+from asyncsched.triggers import Binding, Never
 from asyncsched.zone import load_zone
 
 log = logging.getLogger("asyncsched.engine")
@@ -42,7 +41,7 @@ log = logging.getLogger("asyncsched.engine")
 # Due tasks taken in one turn of the loop, so that a burst of any size leaves room for others.
 _BATCH = 1_000
 # After a failed exchange with the store the next one comes this much later.
-_PAUSE_US = SECOND_US
+_REST_US = SECOND_US
 # What a cancelled attempt may still take to clean up before it is left behind.
 _CLEANUP_US = 5 * SECOND_US
 
@@ -59,19 +58,6 @@ class Drained:
     left: tuple[Run[Any], ...]
 
 
-class _Deadline(Wakeup):
-    """An instant after which the pump is to look again."""
-
-    __slots__ = ("_bell",)
-
-    def __init__(self, bell: Bell) -> None:
-        super().__init__()
-        self._bell = bell
-
-    def ring(self) -> None:
-        self._bell.ring()
-
-
 class Engine:
     """Serves tasks on the running loop, from ``start`` to ``stop``."""
 
@@ -86,18 +72,22 @@ class Engine:
         self.tz = tz
         self.living = Living()
         self.stopping = False
+        self._rest_until_us = clock.steady_us()
         self._random = Random()
         self._idle_waiters: list[asyncio.Future[None]] = []
-        self._pump: asyncio.Task[None] | None = None
+        self._called = False
+        self._turn_under_way: asyncio.Task[None] | None = None
+        self._again = False
+        self._over = False
 
     async def start(self, tasks: Iterable[Task[..., Any]], random: Random | None = None) -> None:
         """Open the store, arm the tasks and begin to fire."""
         self._random = random or self._random
         await self.store.open(self.node, self.clock)
-        self._bell = Bell()
-        self.timer = Timer(self.clock, self._bell.ring, self._jumped)
+        self._loop = asyncio.get_running_loop()
+        self.timer = Timer(self.clock, self._take_turn, self._jumped)
         try:
-            self.firing = Firing(self.living, self.timer, self.store, self.bus, self._random, self._stir)
+            self.firing = Firing(self.living, self.timer, self.store, self.bus, self._random, lambda: self.cycle.stir())
             self.cycle = Cycle(
                 self.living,
                 self.timer,
@@ -105,17 +95,16 @@ class Engine:
                 self.bus,
                 lambda ended: Runner(self.timer, self.executors, ended),
                 self.clock.now_us,
-                self._bell.ring,
+                self.call,
                 self.firing.completed,
             )
             await self._take_up(tasks)
         except BaseException:
-            self.timer.close()
+            self._leave()
             await self.store.close()
             raise
-        self.bus.tell(SchedulerStarted(at_us=self.clock.now_us()))
+        self.bus.tell(SchedulerStarted(at_us=self.clock.now_us(), store=str(self.store)))
         self.cycle.stir()
-        self._pump = asyncio.get_running_loop().create_task(self._pump_on(), name="asyncsched pump")
 
     async def _take_up(self, tasks: Iterable[Task[..., Any]]) -> None:
         known = {task.id: task for task in tasks}
@@ -137,17 +126,31 @@ class Engine:
         if task.trigger is None:
             return Declared(task.id, "", None, None, task.policy.history_limit)
         bound = task.trigger.bind(Binding(zone=zone, anchor_us=now_us, key=task.id))
-        next_us = first_fire(bound, now_us, immediate=task.policy.immediate)
-        if next_us is None:
-            log.warning("task %s will never fire: %s has no instants left", task.id, task.trigger.describe())
+        next_us = None
+        try:
+            next_us = first_fire(bound, now_us, immediate=task.policy.immediate)
+        except ConfigError:
+            raise
+        except Exception as error:  # a user's trigger: the others fire all the same
+            self.firing.broken(task.id, now_us, error)
+        else:
+            if next_us is None and not isinstance(bound, Never):
+                log.warning("task %s will never fire: %s has no instants left", task.id, task.trigger.describe())
         return Declared(task.id, f"{task.trigger} | {zone}", bound, next_us, task.policy.history_limit)
 
     def arm(self, task: Task[..., Any], standing: Standing) -> ArmedTask:
         """Serve ``task`` from where it stands."""
         armed = ArmedTask(task, load_zone(task.tz or self.tz), standing, self.living.due)
         self.living.tasks[task.id] = armed
+        task.home = self
         self.firing.arm(armed)
         return armed
+
+    def disarm(self, armed: ArmedTask) -> None:
+        """Serve the task no more."""
+        self.timer.drop(armed)
+        if armed.task.home is self:
+            armed.task.home = None
 
     async def submit(self, task: Task[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Run[Any]:
         """A new run of ``task``, ready at once.
@@ -170,7 +173,7 @@ class Engine:
         await self.store.submit([run])
         if armed := self.living.tasks.get(task.id):
             armed.live += 1
-        self._stir()
+        self.cycle.stir()
         return run
 
     def preview(self, task_id: str, count: int) -> list[datetime]:
@@ -192,7 +195,6 @@ class Engine:
 
         If the caller is cancelled meanwhile, the runs are cancelled at once.
         """
-        assert self._pump is not None
         started = {living.run.id: living.run for living in self.living.runs.values()}
         self.stopping = True
         self.cycle.claiming = False
@@ -214,13 +216,23 @@ class Engine:
 
     async def crash(self) -> None:
         """Vanish: nothing is drained, nothing is told to the store. What a killed process leaves is left."""
-        assert self._pump is not None
+        self._over = True
         attempts = [living.handle for living in self.living.runs.values() if living.handle is not None]
-        for task in (self._pump, *attempts):
-            task.cancel()
-        await asyncio.gather(self._pump, *attempts, return_exceptions=True)
-        self._pump = None
+        if self._turn_under_way is not None:
+            attempts.append(self._turn_under_way)
+        for attempt in attempts:
+            attempt.cancel()
+        await asyncio.gather(*attempts, return_exceptions=True)
+        self._leave()
+
+    def _leave(self) -> None:
+        """Let go of tasks, runs, waiters and the timer."""
+        for armed in self.living.tasks.values():
+            self.disarm(armed)
+        self.living.tasks.clear()
+        self.living.runs.clear()
         self.timer.close()
+        self._let_go()
 
     def force(self, reason: str) -> None:
         """Cancel every run that is under way."""
@@ -229,24 +241,22 @@ class Engine:
 
     async def _drain(self, timeout_us: int) -> None:
         """Wait until every run under way has been settled, at most ``timeout_us``."""
-        deadline = _Deadline(self._bell)
+        deadline = Reminder(self.call)
         end_us = self.clock.steady_us() + timeout_us
         self.timer.set(deadline, self.clock.now_us() + timeout_us)
         try:
-            while self.living.runs and self.clock.steady_us() < end_us and not self._gone():
-                waiter = asyncio.get_running_loop().create_future()
+            while self.living.runs and self.clock.steady_us() < end_us:
+                waiter = self._loop.create_future()
                 self._idle_waiters.append(waiter)
-                self._bell.ring()
-                await waiter
+                await waiter  # every turn lets go: one is taken when a run has ended, and at the deadline
         finally:
             self.timer.drop(deadline)
 
     async def _close(self, left: Sequence[Run[Any]]) -> None:
-        assert self._pump is not None
-        self._pump.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._pump
-        self._pump = None
+        self._over = True
+        if self._turn_under_way is not None:
+            self._turn_under_way.cancel()
+            await asyncio.gather(self._turn_under_way, return_exceptions=True)
         for run in left:
             log.warning("task %s: run %s was left running", run.task, run.id)
         gone = MisuseError("the scheduler stopped before this run ended")
@@ -255,28 +265,9 @@ class Engine:
             for run in await self.store.runs(unfinished):
                 run.wake_waiters(gone)
         finally:
-            self.timer.close()
+            self._leave()
             await self.store.close()
-            self._let_go()
-            self.living.tasks.clear()
-            self.living.runs.clear()
             self.bus.tell(SchedulerStopped(at_us=self.clock.now_us()))
-
-    def _gone(self) -> bool:
-        return self._pump is None or self._pump.done()
-
-    def watch(self, waiter: asyncio.Future[None]) -> None:
-        """Give the pump's error to ``waiter`` if the pump should ever die; it is not meant to."""
-        assert self._pump is not None
-
-        def died(pump: asyncio.Task[None]) -> None:
-            if not pump.cancelled() and not waiter.done():
-                waiter.set_exception(pump.exception() or StoreError("the engine stopped by itself"))
-
-        self._pump.add_done_callback(died)
-
-    def _stir(self) -> None:
-        self.cycle.stir()
 
     def _quiet(self) -> bool:
         return self.cycle.settled and not self.living.due and not self.timer.due(self.clock.now_us())
@@ -287,19 +278,56 @@ class Engine:
             if not waiter.done():
                 waiter.set_result(None)
 
-    async def _pump_on(self) -> None:
-        while True:
-            await self._bell.heard()
+    def call(self) -> None:
+        """There is something to do: take a turn, always in a later step of the loop, so that others come in between."""
+        if not self._called:
+            self._called = True
+            self._loop.call_soon(self._answer)
+
+    def _answer(self) -> None:
+        self._called = False
+        self._take_turn()
+
+    def _take_turn(self) -> None:
+        """Take a turn, here and now if the store answers at once; turns never overlap."""
+        if self._over:
+            return
+        if self._turn_under_way is not None:
+            self._again = True
+        elif self.store.answers_at_once:
+            turn = self._guarded_turn()
+            try:
+                turn.send(None)
+            except StopIteration:
+                return
+            turn.close()
+            raise StoreError(f"{type(self.store).__name__} says that it answers at once, but it waited")
+        else:
+            self._turn_under_way = self._loop.create_task(self._guarded_turn(), name="asyncsched turn")
+            self._turn_under_way.add_done_callback(self._turn_over)
+
+    def _turn_over(self, _turn: asyncio.Task[None]) -> None:
+        self._turn_under_way = None
+        if self._again:
+            self._again = False
+            self.call()
+
+    async def _guarded_turn(self) -> None:
+        rest_us = self._rest_until_us - self.clock.steady_us()
+        if rest_us <= 0:
             try:
                 await self._turn()
             except Exception:
-                # Nothing that happens in a turn may end the engine; what was not done is done after a pause.
-                log.exception("the store did not answer; the engine tries again in %.0f s", _PAUSE_US / SECOND_US)
-                self.timer.set(_Deadline(self._bell), self.clock.now_us() + _PAUSE_US)
-            finally:
-                self.timer.rearm()
-            if self._idle_waiters and (self.stopping or self._quiet()):
-                self._let_go()
+                # Nothing that happens in a turn may end the engine; what was not done is done after a rest.
+                log.exception("the store did not answer; the engine tries again in %.0f s", _REST_US / SECOND_US)
+                rest_us = _REST_US
+                self._rest_until_us = self.clock.steady_us() + rest_us
+        if rest_us > 0:
+            self.timer.rest(self.clock.now_us() + rest_us)
+        else:
+            self.timer.rearm()
+        if self._idle_waiters and (self.stopping or self._quiet()):
+            self._let_go()
 
     async def _turn(self) -> None:
         now_us = self.timer.look()
@@ -311,7 +339,7 @@ class Engine:
             await self.firing.fire(now_us)
         await self.cycle.turn()
         if self.timer.due(now_us):
-            self._bell.ring()
+            self.call()
 
     def _jumped(self, by_us: int) -> None:
         by = timedelta(microseconds=by_us)

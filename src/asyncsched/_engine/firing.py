@@ -10,6 +10,7 @@ from typing import Any
 from asyncsched._engine.bus import Events
 from asyncsched._engine.living import ArmedTask, Living
 from asyncsched._engine.timer import Timer
+from asyncsched.clock import SECOND_US
 from asyncsched.errors import TriggerError
 from asyncsched.events import FireSkipped, TaskBroken
 from asyncsched.policy import LATE_US, Due, Overdue, Planned, due_fires, overlap_reason
@@ -47,11 +48,10 @@ class Firing:
 
     def arm(self, armed: ArmedTask) -> None:
         """Let the task ring at its watermark."""
-        next_us = armed.standing.next_us
-        if next_us is None:
+        if armed.next_us is None:
             self._timer.drop(armed)
         else:
-            self._timer.set(armed, next_us, -armed.policy.priority)
+            self._timer.set(armed, armed.next_us, -armed.policy.priority)
 
     async def fire(self, now_us: int) -> None:
         """Make the runs and skip records of every task that has rung."""
@@ -64,7 +64,8 @@ class Firing:
             try:
                 order = self._decide(armed, now_us)
             except Exception as error:
-                self._broken(armed, now_us, error)
+                armed.overdue = None
+                self.broken(armed.task.id, now_us, error)
             else:
                 if order is not None:
                     orders.append((armed, order))
@@ -88,15 +89,13 @@ class Firing:
     async def completed(self, armed: ArmedTask, now_us: int) -> None:
         """Re-arm a task whose interval counts from the completion of its run."""
         next_us = _after_completion(armed, now_us)
-        order = FireOrder(armed.task.id, armed.standing.version, None, next_us, (), ())
-        if await self._store.fire([order]):
-            armed.standing = armed.standing.moved(next_us)
+        if await self._store.fire([FireOrder(armed.task.id, armed.version, None, next_us, (), ())]):
+            armed.next_us = next_us
             self.arm(armed)
 
     def _decide(self, armed: ArmedTask, now_us: int) -> FireOrder | None:
         """What the due fires of one task become; ``None`` if counting them takes another turn."""
-        standing, trigger = armed.standing, armed.trigger
-        due_us = standing.next_us
+        trigger, due_us = armed.trigger, armed.next_us
         if trigger is None or due_us is None or due_us > now_us:
             self.arm(armed)
             return None
@@ -116,20 +115,21 @@ class Firing:
         return self._order(armed, due_fires(overdue, armed.policy), overdue.next_us, now_us)
 
     def _order(self, armed: ArmedTask, due: Due, next_us: int | None, now_us: int) -> FireOrder:
-        serial = armed.task.id if armed.policy.missed == "all" and armed.policy.overlap != "allow" else None
-        runs, skips = [], [self._skip(armed, planned, SkipReason.MISSED, now_us) for planned in due.skips]
-        live = armed.live
+        policy, live = armed.policy, armed.live
+        serial = armed.task.id if policy.missed == "all" and policy.overlap != "allow" else None
+        runs = []
+        skips = [self._skip(armed, planned, SkipReason.MISSED, now_us) for planned in due.skips]
         for planned in due.runs:
             # Runs that wait for one another do not overlap.
-            reason = None if due.one_by_one else overlap_reason(armed.policy, live)
+            reason = None if due.one_by_one else overlap_reason(policy, live)
             if reason is None:
                 runs.append(self._run(armed, planned, now_us, serial))
                 live += 1
             else:
                 skips.append(self._skip(armed, planned, reason, now_us))
-        if armed.policy.anchor == "completion" and not live:
+        if policy.anchor == "completion" and not live:
             next_us = _after_completion(armed, now_us)
-        return FireOrder(armed.task.id, armed.standing.version, armed.standing.next_us, next_us, runs, skips)
+        return FireOrder(armed.task.id, armed.version, armed.next_us, next_us, runs, skips)
 
     def _run(self, armed: ArmedTask, planned: Planned, now_us: int, serial: str | None) -> Run[Any]:
         task = armed.task
@@ -154,10 +154,15 @@ class Firing:
         return run
 
     def _won(self, armed: ArmedTask, order: FireOrder, now_us: int) -> None:
-        armed.standing = armed.standing.moved(order.next_us)
+        armed.next_us = order.next_us
         armed.live += len(order.runs)
         if self._living.tasks.get(order.task) is armed:
             self.arm(armed)
+        for run in order.runs:
+            late_us = now_us - run.due_us
+            if late_us > LATE_US:
+                late_s = late_us / SECOND_US
+                log.warning("task %s is %.3f s late; its run stands for %d fire(s)", run.task, late_s, run.stands_for)
         for run in order.skips:
             log.warning("task %s: %d fire(s) skipped: %s", run.task, run.stands_for, run.reason)
             self._bus.tell(FireSkipped(at_us=now_us, task=run.task, run=run))
@@ -169,10 +174,10 @@ class Firing:
                 armed.stand(standing)
                 self.arm(armed)
 
-    def _broken(self, armed: ArmedTask, now_us: int, error: Exception) -> None:
-        armed.overdue = None
-        log.error("task %s fires no more, its trigger raised", armed.task.id, exc_info=error)
-        self._bus.tell(TaskBroken(at_us=now_us, task=armed.task.id, error=error))
+    def broken(self, task: str, now_us: int, error: Exception) -> None:
+        """Tell that the trigger of ``task`` raised, so that it does not fire until it is replaced."""
+        log.error("task %s fires no more, its trigger raised", task, exc_info=error)
+        self._bus.tell(TaskBroken(at_us=now_us, task=task, error=error))
 
 
 def _after_completion(armed: ArmedTask, ended_us: int) -> int:

@@ -1,9 +1,9 @@
-"""What is alive on this node: armed tasks, runs under way, and the bell that wakes the engine."""
+"""What is alive on this node: armed tasks and runs under way."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
@@ -21,7 +21,7 @@ Ending = Literal["timeout", "cancelled", "shutdown"]
 class ArmedTask(Wakeup):
     """A task that this scheduler serves, and where it stands. It rings when it is due to fire."""
 
-    __slots__ = ("due", "live", "overdue", "policy", "standing", "task", "trigger", "zone")
+    __slots__ = ("due", "live", "next_us", "overdue", "policy", "task", "trigger", "version", "zone")
 
     def __init__(self, task: Task[..., Any], zone: ZoneInfo, standing: Standing, due: list[ArmedTask]) -> None:
         super().__init__()
@@ -35,7 +35,9 @@ class ArmedTask(Wakeup):
 
     def stand(self, standing: Standing) -> None:
         """Take over where the store says that the task stands."""
-        self.standing = standing
+        self.version = standing.version
+        self.next_us = standing.next_us
+        """The watermark: the earliest fire that has not been accounted for."""
         self.trigger: Trigger | None = standing.trigger
         self.overdue: Overdue | None = None
 
@@ -44,7 +46,7 @@ class ArmedTask(Wakeup):
 
     def fires(self) -> Iterator[int]:
         """The coming fires, in microseconds, as far as they are known: what follows a completion is not."""
-        at_us = self.standing.next_us
+        at_us = self.next_us
         while at_us is not None:
             yield at_us
             if self.trigger is None or self.policy.anchor == "completion":
@@ -87,24 +89,14 @@ class Living:
     """Tasks that have rung and have not been asked yet."""
 
 
-class Bell:
-    """Wakes one waiter. Ringing it twice before it is heard is ringing it once."""
+class Reminder(Wakeup):
+    """Calls a function when it is due."""
 
-    def __init__(self) -> None:
-        self._rung = False
-        self._waiter: asyncio.Future[None] | None = None
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        super().__init__()
+        self._call = call
 
     def ring(self) -> None:
-        """Let the waiter go on, now or when it next waits."""
-        self._rung = True
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    async def heard(self) -> None:
-        """Return once the bell has rung, always after a turn of the loop, so that others come in between."""
-        self._waiter = asyncio.get_running_loop().create_future()
-        if self._rung:
-            self._waiter.get_loop().call_soon(self.ring)
-        await self._waiter
-        self._waiter = None
-        self._rung = False
+        self._call()

@@ -29,12 +29,6 @@ class Runner:
         self._timer = timer
         self._executors = executors
         self._ended = ended
-        self._handles: set[asyncio.Task[None]] = set()
-
-    @property
-    def attempts(self) -> set[asyncio.Task[None]]:
-        """The asyncio tasks of the attempts under way."""
-        return self._handles
 
     def start(self, living: LivingRun, now_us: int) -> None:
         """Begin the attempt."""
@@ -44,9 +38,7 @@ class Runner:
         loop = asyncio.get_running_loop()
         handle = asyncio.Task(self._execute(living), loop=loop, name=living.run.id, **_EAGER)
         if not handle.done():
-            living.handle = handle
-            self._handles.add(handle)
-            handle.add_done_callback(self._handles.discard)
+            living.handle = handle  # the strong reference: living runs are held until they are settled
 
     async def _execute(self, living: LivingRun) -> None:
         living.handle = asyncio.current_task()

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from heapq import merge
-from itertools import islice, repeat
+from itertools import islice, repeat, takewhile
 from typing import Any
 
 from asyncsched._engine.engine import Engine
 from asyncsched._engine.living import ArmedTask
-from asyncsched.clock import from_us
+from asyncsched.clock import from_us, to_us
 from asyncsched.errors import DuplicateTask, MisuseError, UnknownTask
 from asyncsched.events import TaskAdded, TaskChanged, TaskRemoved
 from asyncsched.run import Run
@@ -20,9 +20,8 @@ from asyncsched.task import Task
 class Tasks:
     """The tasks of a running scheduler; what is changed here takes effect at once."""
 
-    def __init__(self, engine: Callable[[], Engine], adopt: Callable[[Task[..., Any]], None]) -> None:
+    def __init__(self, engine: Callable[[], Engine]) -> None:
         self._engine = engine
-        self._adopt = adopt
 
     async def add(self, task: Task[..., Any]) -> Task[..., Any]:
         """Serve ``task`` from now on; the task itself.
@@ -45,7 +44,7 @@ class Tasks:
         """
         engine = self._engine()
         before = self._armed(task.id)
-        engine.timer.drop(before)
+        engine.disarm(before)
         live = before.live
         armed = await self._put(engine, task)
         armed.live = live
@@ -58,7 +57,7 @@ class Tasks:
         armed = engine.living.tasks.pop(task_id, None)
         if armed is None:
             return False
-        engine.timer.drop(armed)
+        engine.disarm(armed)
         await engine.store.drop_task(task_id)
         engine.bus.tell(TaskRemoved(at_us=engine.clock.now_us(), task=task_id))
         return True
@@ -80,11 +79,17 @@ class Tasks:
         task = self._armed(task_id).task
         return await self._engine().submit(task, task.args, task.kwargs)
 
-    async def next_fires(self, count: int = 1) -> list[tuple[str, datetime]]:
-        """The ``count`` soonest fires of all tasks as (task id, instant in the task's zone); fewer if there are none."""
+    async def next_fires(self, count: int | None = 1, *, until: datetime | None = None) -> list[tuple[str, datetime]]:
+        """The ``count`` soonest fires of all tasks, each as task id and instant in the task's zone.
+
+        With ``until``, an aware datetime, only those before it, and ``None`` as count is all of those.
+        """
         streams = [zip(armed.fires(), repeat(armed)) for armed in self._engine().living.tasks.values()]
-        soonest = islice(merge(*streams, key=lambda fire: fire[0]), count)
-        return [(armed.task.id, from_us(at_us).astimezone(armed.zone)) for at_us, armed in soonest]
+        fires: Iterator[tuple[int, ArmedTask]] = merge(*streams, key=lambda fire: fire[0])
+        if until is not None:
+            end_us = to_us(until)
+            fires = takewhile(lambda fire: fire[0] < end_us, fires)
+        return [(armed.task.id, from_us(at_us).astimezone(armed.zone)) for at_us, armed in islice(fires, count)]
 
     async def list(self) -> list[Task[..., Any]]:
         """All tasks, in the order of their declaration."""
@@ -100,6 +105,5 @@ class Tasks:
     async def _put(self, engine: Engine, task: Task[..., Any]) -> ArmedTask:
         if engine.stopping:
             raise MisuseError(f"the scheduler is stopping: it takes no task {task.id!r}")
-        self._adopt(task)
         standing = await engine.store.put_task(engine.declare(task, engine.clock.now_us()))
         return engine.arm(task, standing)

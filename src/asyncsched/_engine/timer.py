@@ -77,6 +77,11 @@ class Timer:
         if head_us != self._set_to or self._rung:
             self._set_alarm(head_us)
 
+    def rest(self, until_us: int) -> None:
+        """Ring at ``until_us`` and, whatever is due or set meanwhile, not before."""
+        self._held = True
+        self._set_alarm(until_us)
+
     def due(self, now_us: int) -> bool:
         """Whether something is due at ``now_us``."""
         head_us = self._wakeups.head_us()

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
 
 from asyncsched.clock import Clock
 from asyncsched.run import Run, RunStatus, Settled
@@ -47,10 +47,6 @@ class Standing:
     next_us: int | None
     version: int
     history_limit: int
-
-    def moved(self, next_us: int | None) -> Standing:
-        """The same with another watermark."""
-        return replace(self, next_us=next_us)
 
 
 class Reconciled(NamedTuple):
@@ -98,7 +94,16 @@ class RunFilter:
 
 
 class Store(ABC):
-    """The verbs. One node uses one instance, between ``open`` and ``close``."""
+    """The verbs. One node uses one instance, between ``open`` and ``close``.
+
+    answers_at_once: whether no verb ever suspends. The engine then needs no asyncio task of its own to ask.
+    """
+
+    answers_at_once: ClassVar[bool] = False
+
+    def __str__(self) -> str:
+        """What people are shown: kind and place, never a password."""
+        return type(self).__name__
 
     @abstractmethod
     async def open(self, node: str, clock: Clock) -> None:

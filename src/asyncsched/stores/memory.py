@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from heapq import heappop, heappush, merge
 from itertools import islice
 from typing import Any
@@ -20,10 +21,13 @@ _HISTORY_LIMIT = 100
 class MemoryStore(Store):
     """Keeps everything until the process ends. Leaving a scheduler and entering it again keeps it too."""
 
+    answers_at_once = True
+
     def __init__(self) -> None:
         self._node = ""
         self._now_us: Callable[[], int] = SystemClock().now_us
         self._tasks: dict[str, Standing] = {}
+        self._watermarks: dict[str, int | None] = {}
         self._live: dict[str, Run[Any]] = {}
         self._ready: list[tuple[int, int, int, Run[Any]]] = []
         self._delayed: list[tuple[int, int, Run[Any]]] = []
@@ -32,6 +36,9 @@ class MemoryStore(Store):
         self._ended: dict[str, Run[Any]] = {}
         self._history: dict[str, deque[Run[Any]]] = {}
         self._written = 0
+
+    def __str__(self) -> str:
+        return "memory"
 
     async def open(self, node: str, clock: Clock) -> None:
         self._node, self._now_us = node, clock.now_us
@@ -54,7 +61,7 @@ class MemoryStore(Store):
             if known is None or known.declaration != one.declaration:
                 (found.added if known is None else found.changed).append(one.task)
                 known = await self.put_task(one)
-            found.standings.append(known)
+            found.standings.append(self._standing(known))
         return found
 
     async def put_task(self, declared: Declared) -> Standing:
@@ -64,6 +71,7 @@ class MemoryStore(Store):
             declared.task, declared.declaration, declared.trigger, declared.next_us, version, declared.history_limit
         )
         self._tasks[declared.task] = standing
+        self._watermarks[declared.task] = declared.next_us
         kept = self._history.get(declared.task)
         if kept is not None and kept.maxlen != declared.history_limit:
             self._history[declared.task] = deque(kept, maxlen=declared.history_limit)
@@ -71,6 +79,7 @@ class MemoryStore(Store):
 
     async def drop_task(self, task: str) -> bool:
         known = self._tasks.pop(task, None)
+        self._watermarks.pop(task, None)
         now_us = self._now_us()
         for run in [run for run in self._live.values() if run.task == task and run.status is RunStatus.PENDING]:
             run.apply(Settled(RunStatus.CANCELLED, now_us, reason="its task was removed"))
@@ -78,18 +87,19 @@ class MemoryStore(Store):
         return known is not None
 
     async def standings(self, tasks: Collection[str]) -> list[Standing]:
-        return [self._tasks[task] for task in tasks if task in self._tasks]
+        return [self._standing(self._tasks[task]) for task in tasks if task in self._tasks]
 
     async def fire(self, orders: Sequence[FireOrder]) -> set[str]:
         won = set()
         now_us = self._now_us()
         for order in orders:
             known = self._tasks.get(order.task)
-            if known is None or known.version != order.version or known.next_us != order.was_us:
+            was_us = order.was_us
+            if known is None or known.version != order.version or self._watermarks[order.task] != was_us:
                 continue
-            if order.was_us is not None and order.was_us > now_us:
+            if was_us is not None and was_us > now_us:
                 continue
-            self._tasks[order.task] = known.moved(order.next_us)
+            self._watermarks[order.task] = order.next_us
             for run in order.runs:
                 self._write(run, now_us)
             for skip in order.skips:
@@ -138,6 +148,10 @@ class MemoryStore(Store):
 
     async def run(self, run_id: str) -> Run[Any] | None:
         return self._live.get(run_id) or self._ended.get(run_id)
+
+    def _standing(self, known: Standing) -> Standing:
+        """Where the task stands now; the watermark moves with every fire and is kept apart."""
+        return replace(known, next_us=self._watermarks[known.task])
 
     def _write(self, run: Run[Any], now_us: int) -> None:
         self._live[run.id] = run

@@ -76,9 +76,11 @@ class Trigger(ABC):
             found = self.next_after(found)
 
     def between(self, start: datetime, end: datetime) -> Iterator[datetime]:
-        """The instants from ``start`` (included) to ``end`` (not included)."""
-        for found in self.upcoming(start - timedelta(microseconds=1)):
-            if found >= end:
+        """The instants from the aware ``start`` (included) to the aware ``end`` (not included)."""
+        # In microseconds: datetimes of one zone are compared, and subtracted from, by their wall times.
+        end_us = moment_us(end)
+        for found in self.upcoming(from_us(moment_us(start) - 1)):
+            if to_us(found) >= end_us:
                 return
             yield found
 
@@ -114,6 +116,10 @@ class Trigger(ABC):
     def _from_fields(cls, values: Mapping[str, Any]) -> Trigger:
         """The trigger with these fields; for a constructor that does not take them by name."""
         return cls(**values)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The fields alone: what was worked out from them is worked out anew where a copy arrives."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def __str__(self) -> str:
         """A text that ``when`` reads back as an equal trigger."""

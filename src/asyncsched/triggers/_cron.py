@@ -78,7 +78,7 @@ class _WallTimes:
         month = bisect_right(MONTH_STARTS, day) - 1
         if month >= MONTH_COUNT:
             return None
-        if month < 0:  # west of Greenwich the year 1969 still ran
+        if month < 0:
             month, day, clock = 0, -1, 0
         minutes, second = divmod(clock, 60)
         found = self.after(month, day - MONTH_STARTS[month] + 1, minutes // 60, minutes % 60, second)
@@ -229,7 +229,7 @@ class Cron(InstantTrigger):
         # Most steps lead from one ordinary day to another, or stay in one. There the clock is plain arithmetic,
         # done on the datetime's own numbers in a third of the time.
         zone, year = self._zone, moment.year
-        if moment.tzinfo is zone and FIRST_YEAR < year <= LAST_YEAR:
+        if moment.tzinfo is zone and FIRST_YEAR <= year <= LAST_YEAR:
             month, day = moment.month, moment.day
             if month * 32 + day not in _odd_days(zone, year):
                 since = (year - FIRST_YEAR) * 12 + month - 1

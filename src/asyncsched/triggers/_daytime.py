@@ -204,12 +204,12 @@ class DayTrigger(ZonedTrigger):
     @property
     def _clock_texts(self) -> tuple[str, ...]:
         assert isinstance(self.at, tuple)  # made so in the beginning
-        return self.at
+        return tuple(str(text) for text in self.at)
 
     def _next_wall(self, wall: int) -> int | None:
-        today, second = divmod(wall, DAY)
+        today, second = divmod(max(wall, 0), DAY)
         day = self._next_day(today)
-        if day == today:
+        if day is not None and day == today:
             place = bisect_left(self._seconds, second)
             if place < len(self._seconds):
                 return day * DAY + self._seconds[place]
@@ -217,9 +217,7 @@ class DayTrigger(ZonedTrigger):
         return None if day is None or day > LAST_DAY else day * DAY + self._seconds[0]
 
     def next_us(self, after_us: int) -> int | None:
-        if after_us > END_US + DAY * SECOND_US:
-            return None  # past the last day of every zone
-        after = max(after_us // SECOND_US, -1)
+        after = after_us // SECOND_US
         found = next_instant(self._line, after, self._next_wall, gap=self.gap, overlap=self.overlap)
         return None if found is None else found * SECOND_US
 

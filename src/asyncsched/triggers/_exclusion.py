@@ -129,7 +129,7 @@ class Except(CombinedTrigger):
 
     @cached_property
     def _weekdays(self) -> frozenset[int]:
-        return frozenset(_NAMES.index(item) for item in self.excluded if item in _NAMES)
+        return frozenset(number for number, name in enumerate(_NAMES) if name in self.excluded)
 
     @cached_property
     def _dates(self) -> frozenset[int]:

@@ -26,7 +26,9 @@ DAY = 86_400
 # days see every change.
 _STEP = 3 * DAY
 FIRST_YEAR, LAST_YEAR = 1970, 2199
-EARLIEST = 0
+# Local clocks show these years from up to a day before they begin in UTC to a day after they end.
+_EARLIEST = -DAY
+_LATEST = int(datetime(LAST_YEAR + 1, 1, 1, tzinfo=UTC).timestamp()) + DAY
 
 Gap = Literal["after", "skip"]
 Overlap = Literal["first", "both", "last"]
@@ -158,7 +160,9 @@ def next_instant(
     those that were jumped over, too; ``overlap`` tells which pass of a doubled one counts. ``overlap="both"``
     with ``gap="skip"`` is every instant whose reading is wanted.
     """
-    instant = max(after + 1, EARLIEST)
+    instant = max(after + 1, _EARLIEST)
+    if instant > _LATEST:
+        return None
     stretch = line.at(instant)
     while True:
         offset = stretch.offset

@@ -33,10 +33,11 @@ def ordinal(number: int) -> str:
 def _clock(line: Line) -> str:
     """When in a day."""
     seconds, minutes, hours = line.seconds, line.minutes, line.hours
-    if len(hours) * len(minutes) * len(seconds) <= _MOST_TIMES:
+    # A wildcard line comes twice in a doubled hour, which a list of times does not say.
+    if not line.wildcard and len(hours) * len(minutes) * len(seconds) <= _MOST_TIMES:
         return "at " + joined([_time(h, m, s) for h in hours for m in minutes for s in seconds])
     if len(hours) < 24:
-        if len(hours) * len(minutes) <= _MOST_TIMES:
+        if len(hours) * len(minutes) <= _MOST_TIMES and seconds != (0,):
             times = joined([f"{h:02}:{m:02}" for h in hours for m in minutes])
             return f"{_repeated('second', seconds, 60)} of {times}"
         regular = _stride(hours, 24)
@@ -45,7 +46,8 @@ def _clock(line: Line) -> str:
         if seconds == (0,) and len(minutes) == 60 and len(hours) == 1:
             return f"every minute of {hours[0]:02}:00 to {hours[0]:02}:59"
         return f"{_within_hour(line)}, {_span(hours)}"
-    return _within_hour(line)
+    # Not "every hour", which is an interval from any minute on.
+    return "hourly" if minutes == (0,) and seconds == (0,) else _within_hour(line)
 
 
 def _within_hour(line: Line) -> str:

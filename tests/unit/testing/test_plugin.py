@@ -142,10 +142,13 @@ def test_a_plugin_that_answers_nothing_breaks_nobody(pytester: pytest.Pytester) 
     run_pytest(pytester).assert_outcomes(passed=8)
 
 
-def test_without_pytest_asyncio_it_says_what_to_install(pytester: pytest.Pytester) -> None:
+def test_without_pytest_asyncio_it_says_what_to_install(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     pytester.makeini("[pytest]\naddopts = --strict-markers")
     pytester.makepyfile("async def test_asks(virtual): pass\n\ndef test_other(): pass")
-    result = pytester.runpytest_subprocess("-p", "no:asyncio", "-W", "error")  # its own process: marks are cached
+    result = pytester.runpytest_subprocess("-p", "_asyncsched_pytest", "-W", "error")  # in process, marks are cached
     result.assert_outcomes(errors=1, passed=1)
     result.stdout.fnmatch_lines(["*'virtual' needs: pip install 'asyncsched?testing?'*"])
 

@@ -40,12 +40,13 @@ def fields(low: int, high: int, names: list[str] | None = None) -> st.SearchStra
 
 DAYS_OF_MONTH = fields(1, 31) | st.just("L")
 DAYS_OF_WEEK = fields(0, 6, WEEKDAYS)
-NTH = st.tuples(st.just("*"), fields(1, 12, MONTHS), st.tuples(st.integers(0, 6), st.integers(1, 5)).map("{0[0]}#{0[1]}".format))
+NTH_WEEKDAY = st.tuples(st.integers(0, 6), st.integers(1, 5)).map("{0[0]}#{0[1]}".format)
+NTH = st.tuples(st.just("*"), fields(1, 12, MONTHS), NTH_WEEKDAY)
 DAYS = st.tuples(DAYS_OF_MONTH, fields(1, 12, MONTHS), DAYS_OF_WEEK) | NTH
 FIVE = st.tuples(fields(0, 59), fields(0, 23), DAYS.map(" ".join)).map(" ".join)
 SIX = st.tuples(fields(0, 59), FIVE).map(" ".join)
 LINES = FIVE | SIX
-STARTS = st.datetimes(datetime(2000, 1, 1), datetime(2030, 1, 1))  # noqa: DTZ001 - hypothesis wants them naive
+STARTS = st.datetimes(datetime(2000, 1, 1), datetime(2030, 1, 1))
 
 
 def judged(line: str, start: datetime, count: int) -> list[datetime]:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from itertools import islice
+from itertools import islice, pairwise
+from random import Random
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from asyncsched.errors import TriggerError
-from asyncsched.triggers import Cron
+from asyncsched.triggers import Cron, Daily
 from oracle import dates, timeline
 from oracle.cases import Case, random_cases
 from oracle.lines import read_line
 
 FIRES = 5
 HORIZON = timedelta(days=500)
+MICROSECOND = timedelta(microseconds=1)
 LAST = datetime(2200, 1, 3, tzinfo=UTC)
 
 
@@ -47,6 +49,37 @@ def _check_fires(cron: Cron, case: Case, expected: list[datetime]) -> None:
     for fire in found:
         assert str(fire.tzinfo) == case.zone
         assert fire.astimezone(UTC).astimezone(fire.tzinfo).fold == fire.fold, f"{case}: the fold of {fire!r}"
+    _check_laws(cron, case, found)
+
+
+def _check_laws(cron: Cron, case: Case, found: list[datetime]) -> None:
+    """However a start is told, and wherever it lies between two fires, the next fire is the same."""
+    known = [case.start, *(fire.astimezone(UTC) for fire in found)]
+    for one, other in pairwise(known):
+        for start in (one, one.astimezone(ZoneInfo(case.zone)), one + (other - one) / 2, other - MICROSECOND):
+            again = cron.next_after(start)
+            assert again is not None
+            assert again.astimezone(UTC) == other, f"{case} from {start!r}"
+    if found:
+        between = [fire.astimezone(UTC) for fire in cron.between(found[0], found[-1])]
+        assert between == known[1:-1], f"{case} between {found[0]!r} and {found[-1]!r}"
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_daily_agrees_with_the_evaluators(seed: int) -> None:
+    random = Random(seed)
+    for case in random_cases(seed + 1000, 30):
+        hour = random.choice((0, 1, 2, 3, 23, random.randrange(24)))
+        minute = random.choice((0, 30, 59))
+        days = random.choice((None, "mon-fri", "sat,sun", "fri", "mon,wed"))
+        daily = Daily(f"{hour:02}:{minute:02}", tz=case.zone, days=days, gap=case.gap, overlap=case.overlap)
+        line = read_line(f"{minute} {hour} * * {days or '*'}")
+        options = {"gap": case.gap, "overlap": case.overlap}
+        expected = list(
+            islice(timeline.fires(line, ZoneInfo(case.zone), case.start, case.start + HORIZON, **options), FIRES)
+        )
+        found = [fire.astimezone(UTC) for fire in islice(daily.upcoming(case.start), FIRES)]
+        assert found == expected, f"{daily} {case}"
 
 
 def _any_date(case: Case) -> bool:
@@ -79,7 +112,7 @@ def test_rare_fires_are_found_to_the_end_of_2199(text: str, zone: str) -> None:
         instant.astimezone(UTC)
         for day in days
         if line.has_date(day)
-        for wall in [datetime(day.year, day.month, day.day, max(line.hours), max(line.minutes))]  # noqa: DTZ001
+        for wall in [datetime(day.year, day.month, day.day, max(line.hours), max(line.minutes))]
         for instant in dates.instants(ZoneInfo(zone), wall)[:1] or [dates.first_past(ZoneInfo(zone), wall)]
         if instant > start
     ]

@@ -70,7 +70,7 @@ CASES: dict[str, tuple[Callable[[], Trigger], datetime]] = {
     "daily at the missing day": (lambda: Daily("12:00", tz="Pacific/Kwajalein"), at("1993-08-20")),
     "every microsecond": (lambda: Every(timedelta(microseconds=1), start=at("1970-01-01")), NOW),
     "every hour since long": (lambda: Every("1h", start=at("1970-01-01")), at("2199-12-31")),
-    "once in a gap": (lambda: Once(datetime(2024, 3, 10, 2, 30), tz="America/Boise"), NOW),  # noqa: DTZ001
+    "once in a gap": (lambda: Once(datetime(2024, 3, 10, 2, 30), tz="America/Boise"), NOW),
     "never": (Never, NOW),
     "31st with skips": (lambda: Calendar("00:00", months=1, on=31, start=date(1970, 1, 31), tz="Asia/Seoul"), NOW),
     "rare calendar": (lambda: Calendar("00:00", years=7, on="29 february", start=date(1970, 1, 1), tz="UTC"), NOW),

@@ -1,7 +1,5 @@
 """The Cron trigger: stepping, binding, words, text and JSON, and croniter."""
 
-# ruff: noqa: DTZ001 - readings of a local clock, and naive starts that are refused
-
 from __future__ import annotations
 
 import copy
@@ -157,14 +155,17 @@ def test_which_days_of_a_month(days: str, year: int, month: int, found: list[int
 def test_nothing_fires_before_1970_or_after_2199() -> None:
     early, late = datetime(1969, 6, 1, tzinfo=UTC), datetime(2199, 12, 31, 23, 30, tzinfo=UTC)
     assert Cron("0 0 * * *", tz="America/New_York").next_after(early) == datetime(1970, 1, 1, 5, tzinfo=UTC)
-    # West of Greenwich the clocks still showed the last evening of 1969 when 1970 began in UTC.
+    # West of Greenwich the clocks still showed the last evening of 1969 when 1970 began in UTC, east its morning.
     assert Cron("* * 31 12 *", tz="America/New_York").next_after(early) == datetime(1970, 12, 31, 5, tzinfo=UTC)
-    for start in (early, datetime(1970, 1, 1, 3, tzinfo=ZoneInfo("Asia/Tokyo"))):
-        assert Cron("* * * * *", tz="Asia/Tokyo").next_after(start) == datetime(1970, 1, 1, tzinfo=UTC)
+    tokyo = ZoneInfo("Asia/Tokyo")
+    trigger = Cron("* * * * *", tz="Asia/Tokyo")
+    assert trigger.next_after(early) == datetime(1970, 1, 1, tzinfo=tokyo)
+    assert trigger.next_after(datetime(1970, 1, 1, 3, tzinfo=tokyo)) == datetime(1970, 1, 1, 3, 1, tzinfo=tokyo)
     for zone in ("America/New_York", "UTC", "Asia/Tokyo"):
         trigger = Cron("0 0 * * *", tz=zone)
         assert trigger.next_after(late.replace(tzinfo=ZoneInfo(zone))) is None
         assert trigger.next_after(late + timedelta(days=400)) is None
+        assert trigger.next_after(datetime.max.replace(tzinfo=UTC)) is None
 
 
 OPTIONS = [
@@ -237,7 +238,7 @@ def test_h_needs_an_id() -> None:
         ("* * * * *", "every minute"),
         ("*/5 * * * *", "every 5 minutes"),
         ("*/10 * * * * *", "every 10 seconds"),
-        ("0 * * * *", "every hour"),
+        ("0 * * * *", "hourly"),
         ("0 */2 * * *", "every 2 hours"),
         ("30 * * * *", "at minute 30 of every hour"),
         ("* 0 4 * * *", "every second of 04:00, every day"),

@@ -1,0 +1,150 @@
+"""The command line: ``asyncsched run``, ``next``, ``explain`` and ``simulate``.
+
+Needs the extra ``cli``; ``asyncsched.__main__`` says so where it is missing.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from asyncsched import __version__
+from asyncsched.cli import _explain, _look, _run, _simulate
+from asyncsched.cli._dry import moment, zone_for
+from asyncsched.cli._show import Screen
+from asyncsched.cli._target import Target, TargetError, find
+from asyncsched.clock import SystemClock
+from asyncsched.duration import as_duration
+from asyncsched.errors import AsyncschedError, ConfigError, WorldError
+
+USAGE, UNREACHABLE, NO_TARGET, MISCONFIGURED = 2, 4, 5, 78
+
+app = typer.Typer(
+    help="Cron, intervals and background jobs for asyncio.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_WHERE = "module:attr, or a file such as app.py; the attribute may be left out where there is one Scheduler."
+TargetArgument = Annotated[str, typer.Argument(metavar="TARGET", envvar="ASYNCSCHED_TARGET", help=_WHERE)]
+AppDir = Annotated[Path, typer.Option(help="Where modules and files are looked for, first on sys.path.")]
+Factory = Annotated[bool, typer.Option("--factory", help="TARGET is a function that makes the Scheduler.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Zone = Annotated[
+    Optional[str], typer.Option("--tz", metavar="ZONE", help="The zone of what names none; default the scheduler's.")
+]
+HERE = Path()
+_NEXT = 10
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"asyncsched {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def asyncsched(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Print the version and end.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Cron, intervals and background jobs for asyncio."""
+
+
+@app.command("run")
+def run_command(target: TargetArgument, app_dir: AppDir = HERE, factory: Factory = False) -> None:
+    """Serve in the foreground until SIGINT or SIGTERM, then let runs finish."""
+    found = _found(target, app_dir, factory)
+    try:
+        code = _run.serve(found.scheduler, zone_for(found.scheduler, None))
+    except ConfigError as error:
+        code = _refuse(error, MISCONFIGURED)
+    raise typer.Exit(code)
+
+
+@app.command("next")
+def next_command(
+    target: TargetArgument,
+    count: Annotated[
+        Optional[int], typer.Option("-n", min=1, help="How many; default 10, or all of them with --for.")
+    ] = None,
+    span: Annotated[
+        Optional[str], typer.Option("--for", metavar="DURATION", help="How far ahead: 24h, 2 days.")
+    ] = None,
+    tz: Zone = None,
+    as_json: AsJson = False,
+    app_dir: AppDir = HERE,
+    factory: Factory = False,
+) -> None:
+    """Show when the tasks fire next, as if the scheduler started now; nothing is run."""
+    ahead = None if span is None else as_duration("--for", span)
+    found = _found(target, app_dir, factory)
+    limit = count or (None if ahead else _NEXT)
+    _look.show_next(found.scheduler, zone_for(found.scheduler, tz), limit, ahead, as_json=as_json)
+
+
+@app.command("explain")
+def explain_command(
+    expression: Annotated[str, typer.Argument(metavar="EXPR", help="A cron line, a sentence, a duration, a date.")],
+    tz: Annotated[Optional[str], typer.Option("--tz", metavar="ZONE", help="Its zone; default the system's.")] = None,
+    start: Annotated[Optional[str], typer.Option("--from", metavar="DATE", help="From when on; default now.")] = None,
+    count: Annotated[int, typer.Option("-n", min=0, help="How many fires.")] = 5,
+    task_id: Annotated[Optional[str], typer.Option("--id", help="The task's id, from which H is spread.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say an expression in words, with its next fires and what it does when the clock is changed."""
+    _explain.show_explained(expression, tz, start, count, task_id, as_json=as_json)
+
+
+@app.command("simulate")
+def simulate_command(
+    target: TargetArgument,
+    end: Annotated[str, typer.Option("--to", metavar="DATE", help="Up to this date or time, not included.")],
+    start: Annotated[Optional[str], typer.Option("--from", metavar="DATE", help="From when on; default now.")] = None,
+    tz: Zone = None,
+    takes: Annotated[str, typer.Option(metavar="DURATION", help="How long each run is taken to last.")] = "0s",
+    limit: Annotated[Optional[int], typer.Option(min=1, help="Stop after so many fires.")] = None,
+    as_json: AsJson = False,
+    app_dir: AppDir = HERE,
+    factory: Factory = False,
+) -> None:
+    """Live through a stretch of time in an instant and print every fire; no function is called."""
+    lasting = as_duration("--takes", takes, zero=True)
+    found = _found(target, app_dir, factory)
+    zone = zone_for(found.scheduler, tz)
+    begin = SystemClock().now().replace(microsecond=0) if start is None else moment("--from", start, zone)
+    until = moment("--to", end, zone)
+    if until <= begin:
+        raise ConfigError(f"--to {end} is not after --from {start or 'now'}")
+    plan = _simulate.Plan(scheduler=found.scheduler, zone=zone, start=begin, end=until, limit=limit, takes=lasting)
+    _simulate.show_simulated(plan, as_json=as_json)
+
+
+def main() -> None:
+    """Do what the command line says; every error of ours is one message and an exit code."""
+    try:
+        app(prog_name="asyncsched")
+    except TargetError as error:
+        sys.exit(_refuse(error, NO_TARGET))
+    except WorldError as error:
+        sys.exit(_refuse(error, UNREACHABLE))
+    except AsyncschedError as error:
+        sys.exit(_refuse(error, USAGE))
+
+
+def _found(target: str, app_dir: Path, factory: bool) -> Target:
+    found = find(target, app_dir, factory=factory)
+    if found.note:
+        Screen(stderr=True).line((found.note, "yellow"))
+    return found
+
+
+def _refuse(error: Exception, code: int) -> int:
+    Screen(stderr=True).line(("asyncsched: ", "red"), str(error))
+    return code

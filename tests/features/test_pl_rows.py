@@ -1,0 +1,178 @@
+"""The rows of features about a loop that knows the time: when it wakes, and what shares it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import selectors
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asyncsched import Registry, Scheduler, Task
+from workshop import shapes, tasks
+
+
+class CountingSelector(selectors.DefaultSelector):
+    """Counts how often the loop comes back from waiting."""
+
+    wakes = 0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        self.wakes += 1
+        return super().select(timeout)
+
+
+@pytest.mark.feature("PL1")
+async def test_pl1_a_time_of_day_is_that_of_the_tasks_zone(virtual: Any) -> None:
+    registry = Registry()
+
+    @registry.at("13:30", tz="Asia/Seoul")
+    async def lunch() -> None: ...
+
+    async with virtual(registry, at="2025-01-01T00:00+00:00", tz="UTC") as sched:
+        await sched.advance("48h")
+        instants = [run.started_at for run in sched.runs("lunch")]
+    assert instants == [datetime.fromisoformat(text) for text in ("2025-01-01T04:30Z", "2025-01-02T04:30Z")]
+    assert [run.scheduled_for for run in sched.runs("lunch")] == instants
+
+
+@pytest.mark.feature("PL2")
+@pytest.mark.feature("JS10")
+def test_pl2_js10_the_loop_sleeps_until_something_is_due() -> None:
+    registry, selector = Registry(), CountingSelector()
+
+    @registry.every("1d")
+    async def daily() -> None: ...
+
+    async def idle() -> tuple[int, float]:
+        async with Scheduler(registry=registry, tz="UTC"):
+            await asyncio.sleep(0.1)
+            wakes, cpu = selector.wakes, time.process_time()
+            await asyncio.sleep(2)
+            return selector.wakes - wakes, time.process_time() - cpu
+
+    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selector)) as runner:
+        wakes, cpu = runner.run(idle())
+    assert wakes <= 2  # one of them is the test's own sleep
+    assert cpu < 0.020
+
+
+@pytest.mark.feature("PL3")
+async def test_pl3_what_became_due_while_the_loop_was_away_still_fires(virtual: Any) -> None:
+    registry = Registry()
+
+    @registry.at("13:30")
+    async def lunch() -> None: ...
+
+    async with virtual(registry, at="2025-01-01 13:29:59", tz="UTC") as sched:
+        await sched.jump("3s")
+        assert sched.now() == datetime.fromisoformat("2025-01-01T13:30:02Z")
+        assert sched.fires("lunch") == ["2025-01-01T13:30+00:00"]
+        await sched.advance("1h")
+        assert len(sched.runs("lunch")) == 1
+
+
+@pytest.mark.feature("PL4")
+async def test_pl4_a_clock_set_back_fires_nothing_twice(virtual: Any) -> None:
+    registry = Registry()
+
+    @registry.at("13:30")
+    async def lunch() -> None: ...
+
+    async with virtual(registry, at="2025-01-01 13:29:59", tz="UTC") as sched:
+        await sched.advance("1s")
+        assert sched.fires("lunch") == ["2025-01-01T13:30+00:00"]
+        await sched.jump("-10s")
+        assert sched.now() == datetime.fromisoformat("2025-01-01T13:29:50Z")
+        await sched.advance("20s")
+        assert len(sched.runs("lunch")) == 1
+        await sched.advance("1d")
+        assert sched.fires("lunch") == ["2025-01-01T13:30+00:00", "2025-01-02T13:30+00:00"]
+
+
+@pytest.mark.feature("PL5")
+async def test_pl5_a_plain_function_never_blocks_the_loop() -> None:
+    registry = Registry()
+    beats: list[float] = []
+    span: list[float] = []
+
+    @registry.task
+    def heavy() -> None:
+        span.append(time.perf_counter())
+        time.sleep(0.5)
+        span.append(time.perf_counter())
+
+    @registry.every("100ms")
+    async def beat() -> None:
+        beats.append(time.perf_counter())
+
+    async with Scheduler(registry=registry, tz="UTC"):
+        await (await heavy.submit())
+    assert len([beat for beat in beats if span[0] <= beat <= span[1]]) >= 4
+
+
+@pytest.mark.feature("PL6")
+@pytest.mark.full_speed
+async def test_pl6_any_number_of_tasks_may_share_an_instant() -> None:
+    registry = Registry()
+    moment = datetime.now().astimezone() + timedelta(seconds=0.5)
+    started: dict[int, datetime] = {}
+
+    def declare(number: int) -> None:
+        @registry.when(moment.isoformat(), id=f"t{number}")
+        async def note() -> None:
+            started[number] = datetime.now().astimezone()
+
+    for number in range(1000):
+        declare(number)
+    async with Scheduler(registry=registry, tz="UTC"):
+        while len(started) < 1000 and datetime.now().astimezone() < moment + timedelta(seconds=5):
+            await asyncio.sleep(0.05)
+    assert len(started) == 1000
+    assert moment <= min(started.values())
+    assert max(started.values()) < moment + timedelta(seconds=1)
+
+
+def nightly(home: Path) -> tuple[Task[..., Any], list[str]]:
+    shapes.stock(home / "parts")
+    made = ["ball.json", "block.json", "pinion.json", "plate.json", "wheel.json"]
+    return Task(tasks.compute, at="02:30", args=(home / "parts", home / "results")), [f"results/{name}" for name in made]
+
+
+def periodic(home: Path) -> tuple[Task[..., Any], list[str]]:
+    shapes.stock(home / "parts")
+    last_three = ["parts-20250102T000000Z", "parts-20250102T120000Z", "parts-20250103T000000Z"]
+    return (
+        Task(tasks.backup, every="12h", args=(home / "parts", home / "backups", 3)),
+        [f"backups/{name}.tar.gz" for name in last_three],
+    )
+
+
+def cleaning(home: Path) -> tuple[Task[..., Any], list[str]]:
+    (home / "results").mkdir()
+    # The cleanings of both days are at 04:00, and take what is older than a day.
+    for name, date in (("first", "2024-12-30T12:00Z"), ("second", "2025-01-01T03:59Z"), ("young", "2025-01-01T04:01Z")):
+        (home / "results" / f"{name}.json").touch()
+        os.utime(home / "results" / f"{name}.json", (datetime.fromisoformat(date).timestamp(),) * 2)
+    return Task(tasks.clean, cron="0 4 * * *", args=(home / "results", timedelta(days=1))), ["results/young.json"]
+
+
+@pytest.mark.feature("PL8")
+@pytest.mark.parametrize("example", [nightly, periodic, cleaning])
+async def test_pl8_each_example_leaves_exactly_its_files(
+    virtual: Any, tmp_path: Path, example: Callable[[Path], tuple[Task[..., Any], list[str]]]
+) -> None:
+    scheduler = Scheduler(registry=Registry())
+    task, expected = example(tmp_path)
+    parts = sorted(tmp_path.glob("parts/*"))
+    scheduler.register(task)
+    async with virtual(scheduler, at="2025-01-01", tz="UTC") as sched:
+        await sched.advance("2 days")
+        assert {run.status for run in sched.runs()} == {"SUCCESS"}
+    found = [path for path in sorted(tmp_path.rglob("*")) if path.is_file() and path not in parts]
+    assert [path.relative_to(tmp_path).as_posix() for path in found] == expected

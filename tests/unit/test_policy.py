@@ -1,0 +1,365 @@
+"""Which fires are due, which run, which are skipped: against a model that keeps every instant in a list."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from asyncsched.clock import from_us, to_us
+from asyncsched.errors import ConfigError
+from asyncsched.policy import DEFAULT_POLICY, LATE_US, Due, Overdue, Planned, Policy, due_fires, first_fire
+from asyncsched.policy import overlap_reason as reason_of_overlap
+from asyncsched.retry import NO_RETRY, Retry
+from asyncsched.run import SkipReason
+from asyncsched.triggers import Binding, Cron, Every, Never, Once, Trigger
+
+SECOND = 1_000_000
+START = 1_767_225_600 * SECOND
+YEAR = timedelta(days=365)
+RECORDS = 100
+
+
+@dataclass(frozen=True)
+class Listed(Trigger):
+    """These instants and no others."""
+
+    instants: tuple[int, ...] = ()
+
+    def next_after(self, moment: datetime) -> datetime | None:
+        found = self.next_us(to_us(moment))
+        return None if found is None else from_us(found)
+
+    def next_us(self, after_us: int) -> int | None:
+        return next((instant for instant in self.instants if instant > after_us), None)
+
+
+def policy(**options: Any) -> Policy:
+    return Policy.of(options)
+
+
+def decided(trigger: Trigger, first_us: int, now_us: int, rules: Policy, steps: int = 5_000) -> tuple[Due, Overdue]:
+    overdue = Overdue(trigger, first_us, now_us, rules)
+    for _turn in range(100_000):
+        if overdue.walk(steps):
+            return due_fires(overdue, rules), overdue
+    raise AssertionError("the count does not end")
+
+
+# --- the model
+
+
+class Fate(NamedTuple):
+    """For each run its instant and how many fires it stands for; the instants of the skipped fires."""
+
+    runs: list[tuple[int, int]]
+    skipped: list[int]
+
+
+def model(trigger: Trigger, first_us: int, now_us: int, rules: Policy) -> Fate:
+    instants = []
+    at_us: int | None = first_us
+    while at_us is not None and at_us <= now_us:
+        instants.append(at_us)
+        at_us = trigger.next_us(at_us)
+    fresh = [at for at in instants if now_us - at <= LATE_US]
+    late = [at for at in instants if now_us - at > LATE_US]
+    old: list[int] = []
+    if rules.grace is not None:
+        grace_us = rules.grace // timedelta(microseconds=1)
+        old = [at for at in late if now_us - at > grace_us]
+        late = [at for at in late if now_us - at <= grace_us]
+    single = [(at, 1) for at in fresh]
+    if not late and not old:
+        return Fate(single, [])
+    if rules.missed == "skip":
+        return Fate(single, old + late)
+    if rules.missed == "all":
+        run = late[-rules.missed_limit :] if rules.missed_limit else []
+        return Fate([(at, 1) for at in run] + single, old + late[: len(late) - len(run)])
+    young = late + fresh
+    return Fate([(young[-1], len(young))] if young else [], old)
+
+
+def check(trigger: Trigger, first_us: int, now_us: int, rules: Policy, steps: int) -> None:
+    due, overdue = decided(trigger, first_us, now_us, rules, steps)
+    fate = model(trigger, first_us, now_us, rules)
+    assert [tuple(planned) for planned in due.runs] == fate.runs
+    assert sum(planned.stands_for for planned in due.skips) == len(fate.skipped)
+    assert {planned.scheduled_us for planned in due.skips} <= set(fate.skipped)
+    assert len(due.skips) <= 2 * RECORDS
+    if len(fate.skipped) <= RECORDS:
+        assert due.skips == tuple(Planned(at_us) for at_us in fate.skipped)
+    if fate.skipped:
+        assert due.skips[-1].scheduled_us == fate.skipped[-1]
+    for group in (due.runs, due.skips):
+        assert all(one.scheduled_us < other.scheduled_us for one, other in pairwise(group))
+    assert overdue.count == sum(planned.stands_for for planned in due.runs + due.skips)
+    assert overdue.next_us == trigger.next_us(now_us)
+    late_runs = any(now_us - planned.scheduled_us > LATE_US for planned in due.runs)
+    if due.one_by_one:
+        assert (rules.missed, rules.overlap) == ("all", "skip")
+    elif late_runs:
+        assert rules.missed == "latest" or rules.overlap == "allow"
+
+
+POLICIES = st.builds(
+    lambda missed, limit, grace, overlap: policy(missed=missed, missed_limit=limit, grace=grace, overlap=overlap),
+    st.sampled_from(["latest", "skip", "all"]),
+    st.sampled_from([0, 1, 3, 100, 250]),
+    st.none() | st.timedeltas(timedelta(0), timedelta(hours=1)) | st.sampled_from([timedelta(0), timedelta(seconds=1)]),
+    st.sampled_from(["skip", "allow"]),
+)
+STEPS = st.sampled_from([1, 7, 5_000])
+
+
+@given(
+    st.lists(st.one_of(st.integers(1, 3 * SECOND), st.integers(1, 3_600 * SECOND)), max_size=150),
+    st.integers(0, 3 * SECOND) | st.integers(0, 3_600 * SECOND),
+    POLICIES,
+    STEPS,
+)
+def test_every_due_fire_of_any_trigger_is_a_run_or_a_recorded_skip(
+    gaps: list[int], lateness: int, rules: Policy, steps: int
+) -> None:
+    instants = [START]
+    for gap in gaps:
+        instants.append(instants[-1] + gap)
+    check(Listed(tuple(instants)), START, instants[len(instants) // 2] + lateness, rules, steps)
+
+
+@settings(max_examples=60)
+@example(period_us=SECOND, fires=3_600, lateness=0, rules=Policy.of({"grace": "50m"}), steps=5_000)
+@given(
+    st.sampled_from([2_000, 10_007, SECOND // 4, SECOND, 10 * SECOND, 3_600 * SECOND]),
+    st.integers(0, 4_000),
+    st.integers(0, 2 * SECOND),
+    POLICIES,
+    STEPS,
+)
+def test_every_due_fire_of_an_interval_is_a_run_or_a_recorded_skip(
+    period_us: int, fires: int, lateness: int, rules: Policy, steps: int
+) -> None:
+    trigger = Every(timedelta(microseconds=period_us), from_us(START))
+    now_us = START + fires * period_us + min(lateness, period_us - 1)
+    check(trigger, START, now_us, rules, steps)
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 3 * 86_400 * SECOND), POLICIES, STEPS)
+def test_every_due_fire_of_a_cron_line_is_a_run_or_a_recorded_skip(lateness: int, rules: Policy, steps: int) -> None:
+    trigger = Cron("*/5 8-18 * * *").bind(Binding(zone="Europe/Berlin", anchor_us=START))
+    first_us = trigger.next_us(to_us(datetime(2026, 3, 28, 12, tzinfo=UTC)))
+    assert first_us is not None
+    check(trigger, first_us, first_us + lateness, rules, steps)
+
+
+# --- by hand
+
+
+def every_10_s(now_s: float, **options: Any) -> Due:
+    """The fires at 10, 20, 30 ... s after the start, handled at ``now_s``."""
+    trigger = Every("10s", from_us(START))
+    return decided(trigger, START + 10 * SECOND, START + int(now_s * SECOND), policy(**options))[0]
+
+
+def planned(due: tuple[Planned, ...]) -> list[tuple[int, int]]:
+    return [((one.scheduled_us - START) // SECOND, one.stands_for) for one in due]
+
+
+def test_a_fire_in_time_is_one_run() -> None:
+    assert every_10_s(10) == every_10_s(11, missed="skip") == Due((Planned(START + 10 * SECOND),))
+
+
+def test_a_fire_is_missed_when_it_is_more_than_a_second_late() -> None:
+    assert planned(every_10_s(11.0, missed="skip").runs) == [(10, 1)]
+    due = every_10_s(11.000001, missed="skip")
+    assert (planned(due.runs), planned(due.skips)) == ([], [(10, 1)])
+
+
+def test_latest_is_one_run_for_all() -> None:
+    due = every_10_s(65)
+    assert (planned(due.runs), due.skips, due.one_by_one) == ([(60, 6)], (), False)
+
+
+def test_skip_is_a_record_for_each_and_what_is_in_time_runs() -> None:
+    due = every_10_s(60.5, missed="skip")
+    assert (planned(due.runs), planned(due.skips)) == ([(60, 1)], [(at, 1) for at in (10, 20, 30, 40, 50)])
+
+
+def test_all_runs_oldest_first_one_after_another_unless_they_may_overlap() -> None:
+    due = every_10_s(65, missed="all")
+    assert (planned(due.runs), due.skips, due.one_by_one) == ([(at, 1) for at in range(10, 61, 10)], (), True)
+    assert not every_10_s(65, missed="all", overlap="allow").one_by_one
+
+
+def test_all_is_at_most_the_limit_the_latest_of_them() -> None:
+    due = every_10_s(65, missed="all", missed_limit=3)
+    assert (planned(due.runs), planned(due.skips)) == ([(40, 1), (50, 1), (60, 1)], [(10, 1), (20, 1), (30, 1)])
+
+
+def test_a_limit_of_none_at_all_leaves_what_is_in_time() -> None:
+    due = every_10_s(60, missed="all", missed_limit=0)
+    assert (planned(due.runs), len(due.skips)) == ([(60, 1)], 5)
+
+
+@pytest.mark.parametrize(
+    ("missed", "runs", "skips"),
+    [
+        ("latest", [(60, 3)], [(10, 1), (20, 1), (30, 1)]),
+        ("all", [(40, 1), (50, 1), (60, 1)], [(10, 1), (20, 1), (30, 1)]),
+        ("skip", [], [(at, 1) for at in range(10, 61, 10)]),
+    ],
+)
+def test_what_is_older_than_the_grace_is_skipped(
+    missed: str, runs: list[tuple[int, int]], skips: list[tuple[int, int]]
+) -> None:
+    due = every_10_s(65, missed=missed, grace="25s")
+    assert (planned(due.runs), planned(due.skips)) == (runs, skips)
+
+
+def test_without_any_grace_only_what_is_in_time_runs() -> None:
+    due = every_10_s(61, grace="0s")
+    assert (planned(due.runs), len(due.skips)) == ([(60, 1)], 5)
+    assert every_10_s(62, grace="0s").runs == ()
+
+
+def test_the_old_are_told_from_the_young_however_many_those_are() -> None:
+    trigger = Every("1s", from_us(START))
+    due, _ = decided(trigger, START, START + 3_599 * SECOND, policy(grace="50m"))
+    assert (planned(due.runs), planned(due.skips)) == ([(3_599, 3_001)], [(598, 599)])
+
+
+def test_many_skips_share_one_record_that_counts_them() -> None:
+    assert len(every_10_s(1_005, missed="skip").skips) == 100
+    assert planned(every_10_s(1_015, missed="skip").skips) == [(1_010, 101)]
+    due = every_10_s(5_005, missed="all", missed_limit=2)
+    assert (planned(due.runs), planned(due.skips)) == ([(490 * 10 + 90, 1), (5_000, 1)], [(4_980, 498)])
+
+
+# --- long absences
+
+
+@pytest.mark.parametrize("missed", ["latest", "skip", "all"])
+@pytest.mark.parametrize("grace", [None, "1d", "1h"])
+def test_a_year_of_missed_seconds_of_an_interval_is_arithmetic(missed: str, grace: str | None) -> None:
+    asked = 0
+
+    class Counted(Every):
+        def next_us(self, after_us: int) -> int | None:
+            nonlocal asked
+            asked += 1
+            return super().next_us(after_us)
+
+    rules = policy(missed=missed, grace=grace)
+    overdue = Overdue(Counted("1s", from_us(START)), START + SECOND, START + YEAR // timedelta(microseconds=1), rules)
+    while not overdue.walk(5_000):
+        pass
+    due = due_fires(overdue, rules)
+    seconds = YEAR // timedelta(seconds=1)
+    assert overdue.count == seconds
+    assert sum(one.stands_for for one in due.runs + due.skips) == seconds
+    assert planned(due.runs)[-1][0] == seconds
+    if grace is not None:
+        old = seconds - (86_400 if grace == "1d" else 3_600) - 1
+        assert planned(due.skips)[0] == (old, old)
+    assert asked < 10_000
+    assert len(overdue.kept) < 1_200
+
+
+def test_a_long_absence_of_a_cron_line_is_counted_in_steps() -> None:
+    trigger = Cron("* * * * * *").bind(Binding(zone="UTC", anchor_us=START))
+    overdue = Overdue(trigger, START, START + 2_999 * SECOND, DEFAULT_POLICY)
+    steps = [overdue.walk(1_000) for _ in range(3)]
+    assert steps == [False, False, True]
+    assert due_fires(overdue, DEFAULT_POLICY).runs == (Planned(START + 2_999 * SECOND, 3_000),)
+    assert overdue.next_us == START + 3_000 * SECOND
+
+
+def test_a_trigger_that_ends_while_it_is_overdue_has_no_next_fire() -> None:
+    due, overdue = decided(Once(from_us(START)), START, START + 86_400 * SECOND, DEFAULT_POLICY)
+    assert (due.runs, overdue.next_us) == ((Planned(START),), None)
+
+
+@pytest.mark.parametrize("missed", ["latest", "skip", "all"])
+def test_thousands_of_fires_within_a_second_are_each_accounted_for_once(missed: str) -> None:
+    trigger = Every(timedelta(microseconds=100), from_us(START))
+    due, overdue = decided(trigger, START, START + 2 * SECOND, policy(missed=missed))
+    assert overdue.count == sum(one.stands_for for one in due.runs + due.skips) == 20_001
+    assert len(due.runs) + len(due.skips) <= 1_000 + 2 * RECORDS + 1
+    instants = [one.scheduled_us for one in due.runs]
+    assert instants == sorted(set(instants))
+
+
+# --- the first fire
+
+
+@pytest.mark.parametrize(
+    ("trigger", "immediate", "first_s"),
+    [
+        (Every("10s", from_us(START)), False, 10),
+        (Every("10s", from_us(START)), True, 5),
+        (Once(from_us(START + 60 * SECOND)), False, 60),
+        (Once(from_us(START - 60 * SECOND)), False, -60),
+        (Once(from_us(START - 60 * SECOND)), True, 5),
+        (Never(), False, None),
+    ],
+)
+def test_when_a_new_task_first_fires(trigger: Trigger, immediate: bool, first_s: int | None) -> None:
+    found = first_fire(trigger, START + 5 * SECOND, immediate=immediate)
+    assert found == (None if first_s is None else START + first_s * SECOND)
+
+
+# --- overlap
+
+
+@pytest.mark.parametrize(
+    ("overlap", "live", "reason"),
+    [("skip", 0, None), ("skip", 1, SkipReason.OVERLAP), ("skip", 5, SkipReason.OVERLAP), ("allow", 5, None)],
+)
+def test_whether_a_fire_may_become_a_run_beside_others(overlap: str, live: int, reason: SkipReason | None) -> None:
+    assert reason_of_overlap(policy(overlap=overlap), live) == reason
+
+
+# --- the policy itself
+
+
+def test_no_options_are_the_defaults() -> None:
+    assert Policy.of({}) is DEFAULT_POLICY
+    assert (DEFAULT_POLICY.missed, DEFAULT_POLICY.overlap, DEFAULT_POLICY.retry) == ("latest", "skip", NO_RETRY)
+    assert (DEFAULT_POLICY.missed_limit, DEFAULT_POLICY.grace, DEFAULT_POLICY.timeout_us) == (100, None, None)
+
+
+def test_options_are_kept_as_what_they_mean() -> None:
+    rules = policy(grace="2h", timeout="1.5s", retry=2, priority=-3, immediate=True, history_limit=0, anchor="completion")
+    assert (rules.grace, rules.timeout, rules.timeout_us) == (timedelta(hours=2), timedelta(seconds=1.5), 1_500_000)
+    assert (rules.retry, rules.priority, rules.immediate) == (Retry(attempts=3), -3, True)
+    assert policy(grace=None, timeout=None, retry=None) == DEFAULT_POLICY
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"missed": "run"}, "missed='run': one of 'latest', 'skip', 'all'"),
+        ({"missed": None}, "missed=None"),
+        ({"overlap": True}, "overlap=True: one of 'skip', 'allow'"),
+        ({"anchor": ["grid"]}, "anchor=.*one of 'grid', 'completion'"),
+        ({"missed_limit": -1}, "missed_limit=-1: a whole number from 0 on"),
+        ({"missed_limit": True}, "missed_limit=True"),
+        ({"history_limit": 1.0}, "history_limit=1.0"),
+        ({"history_limit": None}, "history_limit=None"),
+        ({"priority": "high"}, "priority='high'"),
+        ({"immediate": 1}, "immediate=1: True or False"),
+        ({"grace": 5}, "grace=5"),
+        ({"grace": timedelta(-1)}, "grace=.*zero or more"),
+        ({"timeout": "0s"}, "timeout='0s'.*more than zero"),
+        ({"timeout": 10}, "timeout=10: give a timedelta or a text"),
+        ({"retry": "3"}, "retry='3'"),
+    ],
+)
+def test_a_wrong_option_is_refused_by_its_name(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Policy.of(options)
