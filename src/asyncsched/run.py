@@ -6,17 +6,18 @@ import asyncio
 import traceback
 from collections.abc import Generator, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from random import Random
-from typing import Any, Generic, TypeVar, assert_never
+from types import MappingProxyType
+from typing import Any, Generic, NamedTuple, TypeVar, assert_never
 
 from asyncsched.clock import from_us
 from asyncsched.errors import MisuseError, RunCancelled, RunFailed, RunSkipped
 from asyncsched.retry import Retry
 
 T_co = TypeVar("T_co", covariant=True)
+_NO_ARGUMENTS: Mapping[str, Any] = MappingProxyType({})
 
 
 class RunStatus(StrEnum):
@@ -53,37 +54,32 @@ class SkipReason(StrEnum):
     MISSED = "missed"
 
 
-@dataclass(frozen=True, slots=True)
-class Succeeded:
+class Succeeded(NamedTuple):
     """The function returned."""
 
     result: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Raised:
+class Raised(NamedTuple):
     """The function raised, or its attempt ran out of time (``TimeoutError``)."""
 
     error: BaseException
 
 
-@dataclass(frozen=True, slots=True)
-class Cancelled:
+class Cancelled(NamedTuple):
     """The run was told to stop, and did."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class HandedBack:
+class HandedBack(NamedTuple):
     """The attempt was ended by its node for the node's own sake; it counts for nothing."""
 
 
 Outcome = Succeeded | Raised | Cancelled | HandedBack
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(NamedTuple):
     """What becomes of a run after an attempt: its next status, and with it what that status carries."""
 
     status: RunStatus
@@ -112,7 +108,6 @@ def settle(outcome: Outcome, attempt: int, retry: Retry, now_us: int) -> Settled
             assert_never(outcome)
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
 class Run(Generic[T_co]):
     """One execution of a task. ``await run`` gives its result, or raises its exception.
 
@@ -120,37 +115,67 @@ class Run(Generic[T_co]):
     the same instants in microseconds since the epoch. Read it; only the scheduler writes it.
     """
 
-    id: str
-    task: str
-    """The id of the task."""
-    created_us: int
-    due_us: int
-    """When the next attempt may start."""
-    scheduled_us: int | None = None
-    """The instant of the trigger that this run is for; ``None`` for a submitted run."""
+    # What most runs never change stays with the class: making a run is on the path of every fire.
     status: RunStatus = RunStatus.PENDING
     reason: str | None = None
     """Why the run was skipped, cancelled or handed back."""
-    stands_for: int = 1
-    """How many fires this run, or this record of skipped ones, stands for."""
     attempt: int = 0
     """How many attempts have started."""
     token: int = 0
     """The fence: grows with every transition, so that a stale owner can be told from the living one."""
-    priority: int = 0
-    serial: str | None = None
-    """Runs with the same key wait for each other, first come, first served."""
     node: str | None = None
+    """Where the run is running, or ran last."""
     started_us: int | None = None
     finished_us: int | None = None
-    args: tuple[Any, ...] = ()
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
     result: Any = None
     error: BaseException | None = None
     """What the last attempt raised."""
     notes: dict[str, Any] | None = None
     """What the function itself noted by ``set``."""
-    _waiters: list[asyncio.Future[None]] | None = field(default=None, repr=False)
+    _waiters: list[asyncio.Future[None]] | None = None
+
+    def __init__(
+        self,
+        *,
+        id: str,  # noqa: A002 - the field's name
+        task: str,
+        created_us: int,
+        due_us: int,
+        scheduled_us: int | None = None,
+        stands_for: int = 1,
+        priority: int = 0,
+        serial: str | None = None,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] = _NO_ARGUMENTS,
+    ) -> None:
+        """Make a run that is PENDING. For the engine and for stores.
+
+        Args:
+            id: a UUID of version 7.
+            task: the id of the task.
+            created_us: when it was made.
+            due_us: when its next attempt may start.
+            scheduled_us: the instant of the trigger that it is for; ``None`` for a submitted run.
+            stands_for: how many fires it, or this record of skipped ones, stands for.
+            priority: of runs that are ready at once the greater starts first.
+            serial: runs with the same key wait for each other, first come, first served.
+            args: what the function is called with.
+            kwargs: likewise, by name.
+        """
+        self.id = id
+        self.task = task
+        self.created_us = created_us
+        self.due_us = due_us
+        self.scheduled_us = scheduled_us
+        self.stands_for = stands_for
+        self.priority = priority
+        self.serial = serial
+        self.args = args
+        self.kwargs = kwargs
+
+    def __repr__(self) -> str:
+        scheduled = "" if self.scheduled_for is None else f" for {self.scheduled_for.isoformat()}"
+        return f"<Run {self.id} of {self.task!r}{scheduled}: {self.status}, attempt {self.attempt}>"
 
     @property
     def scheduled_for(self) -> datetime | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -36,7 +36,7 @@ AppDir = Annotated[Path, typer.Option(help="Where modules and files are looked f
 Factory = Annotated[bool, typer.Option("--factory", help="TARGET is a function that makes the Scheduler.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Zone = Annotated[
-    Optional[str], typer.Option("--tz", metavar="ZONE", help="The zone of what names none; default the scheduler's.")
+    str | None, typer.Option("--tz", metavar="ZONE", help="The zone of what names none; default the scheduler's.")
 ]
 HERE = Path()
 _NEXT = 10
@@ -59,7 +59,7 @@ def asyncsched(
 
 @app.command("run")
 def run_command(target: TargetArgument, app_dir: AppDir = HERE, factory: Factory = False) -> None:
-    """Serve in the foreground until SIGINT or SIGTERM, then let runs finish."""
+    """Serve in the foreground until a signal comes."""
     found = _found(target, app_dir, factory)
     try:
         code = _run.serve(found.scheduler, zone_for(found.scheduler, None))
@@ -72,17 +72,18 @@ def run_command(target: TargetArgument, app_dir: AppDir = HERE, factory: Factory
 def next_command(
     target: TargetArgument,
     count: Annotated[
-        Optional[int], typer.Option("-n", min=1, help="How many; default 10, or all of them with --for.")
+        int | None, typer.Option("-n", min=1, help="How many; default 10, or all of them with --for.")
     ] = None,
-    span: Annotated[
-        Optional[str], typer.Option("--for", metavar="DURATION", help="How far ahead: 24h, 2 days.")
-    ] = None,
+    span: Annotated[str | None, typer.Option("--for", metavar="DURATION", help="How far ahead: 24h, 2 days.")] = None,
     tz: Zone = None,
     as_json: AsJson = False,
     app_dir: AppDir = HERE,
     factory: Factory = False,
 ) -> None:
-    """Show when the tasks fire next, as if the scheduler started now; nothing is run."""
+    """Show when the tasks fire next.
+
+    As if the scheduler started now; nothing is run.
+    """
     ahead = None if span is None else as_duration("--for", span)
     found = _found(target, app_dir, factory)
     limit = count or (None if ahead else _NEXT)
@@ -92,13 +93,16 @@ def next_command(
 @app.command("explain")
 def explain_command(
     expression: Annotated[str, typer.Argument(metavar="EXPR", help="A cron line, a sentence, a duration, a date.")],
-    tz: Annotated[Optional[str], typer.Option("--tz", metavar="ZONE", help="Its zone; default the system's.")] = None,
-    start: Annotated[Optional[str], typer.Option("--from", metavar="DATE", help="From when on; default now.")] = None,
+    tz: Annotated[str | None, typer.Option("--tz", metavar="ZONE", help="Its zone; default the system's.")] = None,
+    start: Annotated[str | None, typer.Option("--from", metavar="DATE", help="From when on; default now.")] = None,
     count: Annotated[int, typer.Option("-n", min=0, help="How many fires.")] = 5,
-    task_id: Annotated[Optional[str], typer.Option("--id", help="The task's id, from which H is spread.")] = None,
+    task_id: Annotated[str | None, typer.Option("--id", help="The task's id, from which H is spread.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say an expression in words, with its next fires and what it does when the clock is changed."""
+    """Say a trigger in words, with its next fires.
+
+    Also what it does where the clock of its zone is changed, and what its writer may not have meant.
+    """
     _explain.show_explained(expression, tz, start, count, task_id, as_json=as_json)
 
 
@@ -106,15 +110,18 @@ def explain_command(
 def simulate_command(
     target: TargetArgument,
     end: Annotated[str, typer.Option("--to", metavar="DATE", help="Up to this date or time, not included.")],
-    start: Annotated[Optional[str], typer.Option("--from", metavar="DATE", help="From when on; default now.")] = None,
+    start: Annotated[str | None, typer.Option("--from", metavar="DATE", help="From when on; default now.")] = None,
     tz: Zone = None,
     takes: Annotated[str, typer.Option(metavar="DURATION", help="How long each run is taken to last.")] = "0s",
-    limit: Annotated[Optional[int], typer.Option(min=1, help="Stop after so many fires.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many fires.")] = None,
     as_json: AsJson = False,
     app_dir: AppDir = HERE,
     factory: Factory = False,
 ) -> None:
-    """Live through a stretch of time in an instant and print every fire; no function is called."""
+    """Print every fire of a stretch of time.
+
+    The scheduler lives through it in an instant, on virtual time. No function is called.
+    """
     lasting = as_duration("--takes", takes, zero=True)
     found = _found(target, app_dir, factory)
     zone = zone_for(found.scheduler, tz)
@@ -141,10 +148,10 @@ def main() -> None:
 def _found(target: str, app_dir: Path, factory: bool) -> Target:
     found = find(target, app_dir, factory=factory)
     if found.note:
-        Screen(stderr=True).line((found.note, "yellow"))
+        Screen(stderr=True).say((found.note, "yellow"))
     return found
 
 
 def _refuse(error: Exception, code: int) -> int:
-    Screen(stderr=True).line(("asyncsched: ", "red"), str(error))
+    Screen(stderr=True).say(("asyncsched: ", "red"), str(error))
     return code

@@ -35,10 +35,10 @@ class Change(NamedTuple):
         return datetime.fromtimestamp(self.at, timeline(self.zone).zone)
 
     def words(self) -> str:
-        """``Sun 29 Mar 2026 02:00 CET -> 03:00 CEST``, without the day."""
+        """``02:00 CET -> 03:00 CEST``."""
         last = datetime.fromtimestamp(self.at - 1, timeline(self.zone).zone)
-        shown = [f"{clock_text(wall % DAY)}" for wall in (self.before, self.after)]
-        return f"{shown[0]} {last.tzname()} -> {shown[1]} {self.moment.tzname()}"
+        before, after = (clock_text(wall % DAY) for wall in (self.before, self.after))
+        return f"{before} {last.tzname()} -> {after} {self.moment.tzname()}"
 
 
 def changes(zone: str, start_us: int, end_us: int) -> Iterator[Change]:
@@ -80,8 +80,8 @@ def effect(trigger: Trigger, change: Change) -> str | None:
     absent = f"{walls} {'does' if len(wanted) == 1 else 'do'} not come"
     if not _fires(trigger, change.at, change.at + 1):
         return f"{absent}: no fire"
-    own = _wanted(plain, line, change.after, change.after + 1)
-    return f"{absent}: {clock_text(change.after % DAY)} fires once" if own else f"{absent}: made up for at once"
+    own, after = _wanted(plain, line, change.after, change.after + 1), clock_text(change.after % DAY)
+    return f"{absent}: {after} fires once" if own else f"{absent}: made up for at {after}"
 
 
 def fire_note(trigger: Trigger, at_us: int) -> str | None:

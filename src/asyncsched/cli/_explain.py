@@ -9,15 +9,14 @@ from itertools import islice
 
 from asyncsched.cli._changes import Change, changes, effect, fire_note, zone_followed
 from asyncsched.cli._dry import moment
-from asyncsched.cli._show import Screen, fire_json, moment_words, print_json
+from asyncsched.cli._show import Screen, day_words, fire_json, moment_words, print_json
 from asyncsched.clock import SystemClock, from_us, to_us
-from asyncsched.errors import TriggerError
 from asyncsched.triggers import Binding, Calendar, Cron, Daily, Every, Never, Once, Trigger, parse_trigger
 from asyncsched.triggers._fields import Line, parse_line
 from asyncsched.zone import load_zone, system_zone_name, zone_name
 
 _DAY = timedelta(days=1)
-_AHEAD_US = 400 * _DAY // timedelta(microseconds=1)
+_AHEAD_US = 365 * _DAY // timedelta(microseconds=1)
 _KINDS: dict[type[Trigger], str] = {
     Every: "interval: the same in every zone, whatever the clocks do",
     Once: "once",
@@ -57,11 +56,10 @@ def explain(expression: str, zone: str | None, start: datetime, count: int, key:
     start_us = to_us(start)
     fires: list[tuple[datetime, str | None]] = []
     coming: list[tuple[Change, str]] = []
-    try:
-        bound = trigger.bind(Binding(zone=own, anchor_us=start_us, key=key))
-    except TriggerError as error:
-        warnings.append(f"{error}; --id shows the fires of a task")
+    if key is None and isinstance(trigger, Cron) and _line(trigger).spread:
+        warnings.append("H is spread from the id of its task: --id shows when that one fires")
     else:
+        bound = trigger.bind(Binding(zone=own, anchor_us=start_us, key=key))
         own = zone_followed(bound) or own
         instants = islice(_instants(bound, start_us), count)
         fires = [(from_us(at).astimezone(load_zone(own)), fire_note(bound, at)) for at in instants]
@@ -163,22 +161,22 @@ def show_explained(
 
 
 def _show(screen: Screen, found: Explained) -> None:
-    screen.line((found.words, "bold"))
-    screen.line(("  kind  ", "dim"), found.kind)
-    screen.line(("  zone  ", "dim"), found.zone)
+    screen.say((found.words, "bold"))
+    screen.say(("  kind  ", "dim"), found.kind)
+    screen.say(("  zone  ", "dim"), found.zone)
     seconds = any(at.second for at, _note in found.fires)
     moments = [moment_words(at, seconds=seconds) for at, _note in found.fires]
     width = max(map(len, moments), default=0)
     for (at, note), words in zip(found.fires, moments, strict=True):
         said = f"  {note}" if note else ""
         utc = fire_json(at)["utc"].removesuffix(":00Z").removesuffix("Z") + "Z"
-        screen.line(("  next  ", "dim"), f"{words:{width}}", (f"  {utc}", "dim"), (said, "yellow"))
+        screen.say(("  next  ", "dim"), f"{words:{width}}", (f"  {utc}", "dim"), (said, "yellow"))
     if not found.fires and not found.warnings:
-        screen.line(("  next  ", "dim"), "it fires no more")
+        screen.say(("  next  ", "dim"), "it fires no more")
     for change, said in found.changes:
-        screen.line(("  clock ", "dim"), f"{change.words()}: {said}")
+        screen.say(("  clock ", "dim"), f"{day_words(change.moment)} {change.words()}: {said}")
     for warning in found.warnings:
-        screen.line(("  note  ", "yellow"), warning)
+        screen.say(("  note  ", "yellow"), warning)
 
 
 def _json(found: Explained) -> dict[str, object]:

@@ -33,11 +33,11 @@ async def _next_fires(
 
 def _show(screen: Screen, fires: Sequence[Fire], now: datetime) -> None:
     if not fires:
-        screen.line("nothing will fire")
+        screen.say("nothing will fire")
         return
     names = short_names({task for task, _at in fires})
     moments = [moment_words(at) for _task, at in fires]
     width = max(map(len, moments))
     longest = max(len(names[task]) for task, _at in fires)
     for (task, at), words in zip(fires, moments, strict=True):
-        screen.line(f"{words:{width}}  {names[task]:{longest}}", (f"  in {wait_words(at - now)}", "dim"))
+        screen.say(f"{words:{width}}  {names[task]:{longest}}", (f"  in {wait_words(at - now)}", "dim"))

@@ -62,9 +62,9 @@ class Teller:
         assert self._started is not None
         tasks = await scheduler.tasks.list()
         head: list[Part] = [("asyncsched", "bold"), f" {__version__}  {self._started.store}  "]
-        self._screen.line(*head, number_words(len(tasks), "task"))
+        self._screen.say(*head, number_words(len(tasks), "task"))
         if not tasks:
-            self._screen.line("  no task is declared: decorate a function, as in @every('10s')")
+            self._screen.say("  no task is declared: decorate a function, as in @every('10s')")
         self._show_next(tasks, from_us(self._started.at_us))
         yield
 
@@ -72,12 +72,11 @@ class Teller:
         coming = [(task.next_fire, self._name(task.id)) for task in tasks if task.trigger is not None]
         soonest = sorted(((at, name) for at, name in coming if at is not None), key=lambda fire: fire[0])
         for at, name in soonest[:_SHOWN]:
-            self._screen.line(("  next  ", "dim"), f"{name:{self._width}}  {coming_words(at, now)}")
+            self._screen.say(("  next  ", "dim"), f"{name:{self._width}}  {coming_words(at, now)}")
         if len(soonest) > _SHOWN:
-            self._screen.line(f"        and {len(soonest) - _SHOWN} more")
-        for at, name in coming:
-            if at is None:
-                self._screen.line(("  never ", "yellow"), f"{name:{self._width}}  its trigger has no instants left")
+            self._screen.say(f"        and {len(soonest) - _SHOWN} more")
+        for never in [name for at, name in coming if at is None]:
+            self._screen.say(("  never ", "yellow"), f"{never:{self._width}}  its trigger has no instants left")
 
     def tell(self, event: Event) -> None:
         """The line for this event, if there is one."""
@@ -102,7 +101,7 @@ class Teller:
             case SchedulerStopping(left=left) if left:
                 names = self._listed(self._under_way.values())
                 runs = number_words(left, "run")
-                self._screen.line((f"draining: {runs} left ({names}); again to force", "bold"))
+                self._screen.say((f"draining: {runs} left ({names}); again to force", "bold"))
 
     def drained(self, drained: Drained) -> int:
         """Tells what became of the runs at the end; the exit code."""
@@ -112,7 +111,7 @@ class Teller:
         for runs, how in ((cancelled, "cancelled, out of time"), (drained.left, "left running")):
             if runs:
                 parts.append(f"{len(runs)} {how} ({self._listed(run.task for run in runs)})")
-        self._screen.line(f"drained: {', '.join(parts) or 'nothing was running'}")
+        self._screen.say(f"drained: {', '.join(parts) or 'nothing was running'}")
         return OUT_OF_TIME if drained.cancelled or drained.left else 0
 
     def _listed(self, tasks: Any) -> str:
@@ -123,7 +122,7 @@ class Teller:
     def _line(self, event: Event, what: str, task: str | None, words: str) -> None:
         clock = from_us(event.at_us).astimezone(self._zone).strftime("%H:%M:%S")
         name = "" if task is None else f"  {self._name(task):{self._width}}"
-        self._screen.line((clock, "dim"), "  ", (f"{what:7}", _STYLES.get(what, "yellow")), name, f"  {words}".rstrip())
+        self._screen.say((clock, "dim"), "  ", (f"{what:7}", _STYLES.get(what, "yellow")), name, f"  {words}".rstrip())
 
     def _name(self, task: str) -> str:
         return self._names.get(task, task)

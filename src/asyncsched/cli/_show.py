@@ -33,7 +33,7 @@ class Screen(Console):
     def __init__(self, *, stderr: bool = False) -> None:
         super().__init__(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
-    def line(self, *parts: Part) -> None:
+    def say(self, *parts: Part) -> None:
         """One line of these parts."""
         self.print(Text.assemble(*parts))
 
@@ -50,17 +50,22 @@ def print_json(value: object) -> None:
 
 def moment_words(moment: datetime, *, year: bool = True, seconds: bool = True) -> str:
     """``Mon 23 Nov 2026 09:00:00 CET``; seconds are shown wherever there are any."""
-    day = f"{WEEKDAYS[moment.isoweekday() % 7][:3]} {moment.day:2} {MONTHS[moment.month - 1][:3]}"
     clock = moment.strftime("%H:%M:%S" if seconds or moment.second or moment.microsecond else "%H:%M")
     if moment.microsecond:
         clock += f".{moment.microsecond:06}".rstrip("0")
-    return " ".join([day, *([str(moment.year)] if year else []), clock, moment.tzname() or ""]).rstrip()
+    return f"{day_words(moment, year=year)} {clock} {moment.tzname()}"
+
+
+def day_words(moment: datetime, *, year: bool = True) -> str:
+    """``Mon 23 Nov 2026``."""
+    day = f"{WEEKDAYS[moment.isoweekday() % 7][:3]} {moment.day:2} {MONTHS[moment.month - 1][:3]}"
+    return f"{day} {moment.year}" if year else day
 
 
 def coming_words(moment: datetime, now: datetime) -> str:
     """``in 10 s`` if that is within the hour, else when it is."""
     if moment - now < _HOUR:
-        return f"in {wait_words(moment - now)}"
+        return f"in {wait_words(-((now - moment) // _SECOND) * _SECOND)}"
     return moment_words(moment, year=moment - now > _YEAR, seconds=False)
 
 

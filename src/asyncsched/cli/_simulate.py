@@ -157,12 +157,21 @@ async def simulate(plan: Plan, show: Callable[[Row], None]) -> Recorder:
     return recorder
 
 
+def _live_through(plan: Plan, show: Callable[[Row], None]) -> Recorder:
+    log = logging.getLogger("asyncsched")
+    before = log.level
+    log.setLevel(logging.CRITICAL)  # what the engine would warn of are rows here
+    try:
+        return run(simulate(plan, show))
+    finally:
+        log.setLevel(before)
+
+
 def show_simulated(plan: Plan, *, as_json: bool) -> None:
     """Prints every fire and skip of the plan, and what they come to."""
-    logging.getLogger("asyncsched").setLevel(logging.CRITICAL)  # what it would warn of are rows here
     if as_json:
         rows: list[Row] = []
-        recorder = run(simulate(plan, rows.append))
+        recorder = _live_through(plan, rows.append)
         print_json(_json(plan, rows, recorder))
         return
     names = short_names(task.id for task in plan.scheduler.served())
@@ -172,38 +181,33 @@ def show_simulated(plan: Plan, *, as_json: bool) -> None:
     def show(row: Row) -> None:
         when = f"{moment_words(row.at):{_WIDTH}}  "
         if row.task is None:
-            screen.line(when, (f"-- {row.note} --", "bold"))
+            screen.say(when, (f"-- {row.note} --", "bold"))
             return
         note = f"SKIPPED {row.note}" if row.skipped else row.note
-        screen.line(
+        screen.say(
             when, f"{names[row.task]:{longest}}" if note else names[row.task], (f"  {note}" if note else "", "yellow")
         )
 
-    recorder = run(simulate(plan, show))
-    screen.line()
+    recorder = _live_through(plan, show)
+    counts = recorder.counts
+    screen.say()
     for task, name in names.items():
-        screen.line(f"{name:{longest}}  {_sum_words(recorder.counts, task)}")
-    _show_end(screen, plan, recorder)
+        screen.say(f"{name:{longest}}  {_sum_words(counts, task)}")
+    in_all = _sum_of(counts.fired.total(), counts.skipped.total(), counts.failed.total())
+    start, end = (moment_words(at.astimezone(load_zone(plan.zone))) for at in (plan.start, plan.end))
+    # Elapsed time, which is not the difference of what the clock shows.
+    span = f"{wait_words(plan.end - plan.start)} from {start} to {end}"
+    screen.say((in_all, "bold"), f" by --limit, of {span}" if recorder.cut_short else f" in {span}")
 
 
 def _sum_words(counts: Counts, task: str) -> str:
-    parts = [number_words(counts.fired[task], "fire")]
-    parts += [
-        f"{count[task]:,} {what}"
-        for count, what in ((counts.skipped, "skipped"), (counts.failed, "failed"))
-        if count[task]
-    ]
+    return _sum_of(counts.fired[task], counts.skipped[task], counts.failed[task])
+
+
+def _sum_of(fired: int, skipped: int, failed: int) -> str:
+    parts = [number_words(fired, "fire")]
+    parts += [f"{count:,} {what}" for count, what in ((skipped, "skipped"), (failed, "failed")) if count]
     return ", ".join(parts)
-
-
-def _show_end(screen: Screen, plan: Plan, recorder: Recorder) -> None:
-    start, end = (moment.astimezone(load_zone(plan.zone)) for moment in (plan.start, plan.end))
-    if recorder.cut_short:
-        screen.line((f"stopped after {number_words(recorder.counts.rows, 'fire')}: --limit", "yellow"))
-    else:
-        # Elapsed time, not the difference of what the clock shows.
-        hours = wait_words(plan.end - plan.start)
-        screen.line(f"in all {recorder.counts.rows:,} in {hours}, {moment_words(start)} to {moment_words(end)}")
 
 
 def _json(plan: Plan, rows: Sequence[Row], recorder: Recorder) -> dict[str, object]:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
+from asyncsched.errors import AsyncschedError
 from asyncsched.registry import Registry, default_registry
 from asyncsched.scheduler import Scheduler
 
-_OURS = str(Path(__file__).resolve().parent.parent)
+_MACHINERY = (str(Path(__file__).parents[1]), str(Path(importlib.__file__).parent), "<frozen importlib")
+_LIKE = 0.8
 
 
 class TargetError(Exception):
@@ -64,7 +67,7 @@ def _imported_module(name: str, app_dir: Path) -> ModuleType:
         return _guarded(lambda: importlib.import_module(name), name)
     except ModuleNotFoundError as error:
         if f"{name}.".startswith(f"{error.name}."):
-            near = get_close_matches(name, [path.stem for path in app_dir.glob("*.py")], 1)
+            near = get_close_matches(name, [path.stem for path in app_dir.glob("*.py")], 1, _LIKE)
             hint = f"did you mean {near[0]}?" if near else "--app-dir says where to look"
             raise TargetError(f"there is no module {error.name!r} in {app_dir.resolve()}: {hint}") from None
         raise _told(error, name) from None
@@ -73,7 +76,7 @@ def _imported_module(name: str, app_dir: Path) -> ModuleType:
 def _imported_file(path: Path) -> ModuleType:
     """The module of the file, imported once, under its stem: task ids are then those of ``python app.py``."""
     if not path.is_file():
-        near = get_close_matches(path.name, [other.name for other in path.parent.glob("*.py")], 1)
+        near = get_close_matches(path.name, [other.name for other in path.parent.glob("*.py")], 1, _LIKE)
         raise TargetError(f"there is no file {path}" + (f": did you mean {near[0]}?" if near else ""))
     name = path.stem
     known = sys.modules.get(name)
@@ -115,9 +118,11 @@ def _guarded(load: Callable[[], ModuleType], name: str) -> ModuleType:
 def _told(error: BaseException, name: str) -> TargetError:
     """The error with the user's own lines, without ours and those of the import system."""
     summary = traceback.TracebackException.from_exception(error)
+    if isinstance(error, AsyncschedError):  # it says all there is to say; its cause lies in our own lines
+        summary.__cause__ = summary.__context__ = None
     part: traceback.TracebackException | None = summary
     while part is not None:
-        own = [frame for frame in part.stack if not frame.filename.startswith((_OURS, "<frozen importlib"))]
+        own = [frame for frame in part.stack if not frame.filename.startswith(_MACHINERY)]
         part.stack = traceback.StackSummary.from_list(own)
         part = part.__cause__ if part.__cause__ is not None else part.__context__
     if isinstance(error, ImportError) and "no known parent package" in str(error):
@@ -147,8 +152,8 @@ def _only(module: ModuleType, place: str) -> Target:
     return Target(Scheduler(registry=registry), place, note)
 
 
-def _choice(place: str, names: object) -> str:
-    return " or ".join(f"{place}:{name}" for name in names)  # type: ignore[attr-defined]
+def _choice(place: str, names: Iterable[str]) -> str:
+    return " or ".join(f"{place}:{name}" for name in names)
 
 
 def _named(module: ModuleType, place: str, attribute: str) -> object:
@@ -174,5 +179,6 @@ def _scheduler(value: object, name: str, factory: bool) -> Scheduler:
         return Scheduler(registry=value)
     if isinstance(value, Scheduler):
         return value
-    hint = "; if it makes one, say --factory" if callable(value) and not factory else ""
-    raise TargetError(f"{name} is a {type(value).__name__}, not a Scheduler{hint}")
+    if inspect.isfunction(value) and not factory:
+        raise TargetError(f"{name} is a function: if it makes a Scheduler, say --factory")
+    raise TargetError(f"{name} is {value!r:.60}, not a Scheduler")

@@ -13,12 +13,12 @@ from asyncsched.clock import from_us
 from asyncsched.duration import parse_duration
 from asyncsched.errors import ConfigError, DurationError, TriggerError
 from asyncsched.triggers._base import Trigger
-from asyncsched.triggers._calendar import Calendar
+from asyncsched.triggers._calendar import NTH_WORDS, Calendar
 from asyncsched.triggers._combine import AnyOf
 from asyncsched.triggers._cron import Cron
 from asyncsched.triggers._daytime import LONGEST, clock_text, instant_us, weekday_text
 from asyncsched.triggers._fields import MONTHS, WEEKDAYS
-from asyncsched.triggers._sentence import A_DAY, A_TIME, MONTH_NUMBERS, Parts, Words, read_sentence
+from asyncsched.triggers._sentence import A_DAY, A_TIME, MONTH_NUMBERS, WEEKDAY_NUMBERS, Parts, Words, read_sentence
 from asyncsched.triggers._simple import Daily, Every, Never, Once
 from asyncsched.zone import load_zone
 
@@ -30,6 +30,7 @@ _ZONE = re.compile(r"(.*\S)\s+(?:in\s+([^\s()]+)|\(([^\s()]+)\))", re.IGNORECASE
 _MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}\S*")
 _CRON_START = re.compile(r"@.*|[0-9*?/,\-]+|[Hh](?:[(/].*)?")
 _SPAN = {"second": 60, "minute": 60, "hour": 24}
+_LAST = {"day": (32, "L"), "weekday": (33, "LW")}
 _QUARTERS = ("1 january", "1 april", "1 july", "1 october")
 
 
@@ -148,6 +149,10 @@ def _moment(text: str, whole: str) -> datetime:
 
 def _build(words: Words, parts: Parts) -> Trigger:
     """The trigger that the parts of a sentence make."""
+    if parts.unit != "week" and len(set(parts.weekdays)) == 7:
+        parts.weekdays, parts.every_day = [], True
+    if len(parts.months) == 12:
+        parts.months, parts.every_day = [], True
     if parts.unit in _SPAN or parts.unit == "period":
         return _repeating(words, parts)
     if parts.unit == "quarter" and not parts.count:
@@ -171,10 +176,8 @@ def _clock_texts(parts: Parts) -> list[str]:
 
 def _repeating(words: Words, parts: Parts) -> Trigger:
     """``every 15 minutes``: an interval, or with days, months or hours a cron line."""
-    if parts.nickname:
-        parts.every_day = True
-    if not (parts.weekdays or parts.dates or parts.months or parts.between or parts.every_day):
-        _only(words, parts, "start")
+    if not (parts.weekdays or parts.dates or parts.months or parts.between or parts.nickname):
+        _only(words, parts, "start", "every_day", "weekdays", "months")
         period = parts.period or timedelta(**{f"{parts.unit}s": parts.count or 1})
         return Every(period, _start_moment(words, parts))
     _only(words, parts, "weekdays", "dates", "months", "between", "every_day")
@@ -207,21 +210,24 @@ def _cron_days(words: Words, parts: Parts) -> str:
     if not parts.dates:
         return f"* {months} {weekday_text(parts.weekdays) if parts.weekdays else '*'}"
     _only(words, parts, "dates", "months", "between", "every_day", "times")
-    dates, weekdays = [], []
+    dates: set[tuple[int, str]] = set()
+    weekdays: set[tuple[int, int, str]] = set()
     for text in parts.dates:
         nth, _, what = text.partition(" ")
-        if what in ("day", "weekday") and nth == "last":
-            dates.append({"day": "L", "weekday": "LW"}[what])
-        elif not what and nth[0].isdigit():
-            dates.append(re.sub("[a-z]+", "", nth))
-        elif what and what != "weekday" and not nth[0].isdigit() and " of " not in what:
-            place = ("first", "second", "third", "fourth", "fifth").index(nth) + 1 if nth != "last" else 0
-            weekdays.append(f"{what[:3]}#{place}" if place else f"{what[:3]}L")
+        if nth == "last" and what in _LAST:
+            dates.add(_LAST[what])
+        elif not what:
+            dates.add((int(nth[:-2]), nth[:-2]))
+        elif what in WEEKDAY_NUMBERS and nth in (*NTH_WORDS, "last"):
+            place = 9 if nth == "last" else NTH_WORDS.index(nth) + 1
+            weekdays.add((place // 9, WEEKDAY_NUMBERS[what], f"{what[:3]}L" if place == 9 else f"{what[:3]}#{place}"))
         else:
             words.refuse("'the 15th', 'the last day', 'the first monday'", place=parts.places["dates"])
     if dates and weekdays:
         words.refuse("days by number or days by name, not both", place=parts.places["dates"])
-    return f"{','.join(dates) or '*'} {months} {','.join(weekdays) or '*'}"
+    date_field = ",".join(text for _, text in sorted(dates))
+    weekday_field = ",".join(text for _, _, text in sorted(weekdays))
+    return f"{date_field or '*'} {months} {weekday_field or '*'}"
 
 
 def _month_field(months: list[int]) -> str:

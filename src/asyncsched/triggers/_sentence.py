@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import NoReturn, TypeVar
 
 from asyncsched.duration import parse_duration
-from asyncsched.errors import TriggerError
+from asyncsched.errors import DurationError, TriggerError
 from asyncsched.triggers._calendar import NTH_WORDS
 from asyncsched.triggers._fields import MONTHS, WEEKDAYS
 from asyncsched.triggers._words import ordinal
@@ -168,7 +168,10 @@ def _unit(words: Words, parts: Parts) -> bool:
         return False
     compact = words.match(_COMPACT)
     if compact:
-        parts.unit, parts.period = "period", parse_duration(compact[0])
+        try:
+            parts.unit, parts.period = "period", parse_duration(compact[0])
+        except DurationError:
+            words.refuse("a duration such as '1h30m', largest unit first", place=words.place - 1)
         return True
     number = words.match(_NUMBER) if words.peek(1) in _UNITS else None
     unit = words.take(*_UNITS)

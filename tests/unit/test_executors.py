@@ -1,0 +1,224 @@
+"""How a function is called: on the loop, and in threads."""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextvars import ContextVar
+from typing import Any
+
+import pytest
+
+from asyncsched.executors import Executor, LoopExecutor, ThreadExecutor
+from asyncsched.run import Run, current_run, enter_run
+
+PATIENCE = 10.0  # seconds, for what takes a millisecond unless the machine is dead
+
+
+class Gate:
+    """Holds the threads that pass it until it is opened."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Semaphore(0)
+        self.opened = threading.Event()
+        self.inside = 0
+        self.most = 0
+        self._lock = threading.Lock()
+
+    def pass_through(self, result: object = None) -> object:
+        with self._lock:
+            self.inside += 1
+            self.most = max(self.most, self.inside)
+        self.entered.release()
+        assert self.opened.wait(PATIENCE)
+        with self._lock:
+            self.inside -= 1
+        return result
+
+    async def until_entered(self) -> None:
+        assert await asyncio.to_thread(self.entered.acquire, timeout=PATIENCE)
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    gate = Gate()
+    yield gate
+    gate.opened.set()
+
+
+def begin(awaitable: Awaitable[Any]) -> asyncio.Future[Any]:
+    return asyncio.ensure_future(awaitable)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Let the loop turn until something holds that a thread is about to bring about."""
+    async with asyncio.timeout(PATIENCE):
+        while not holds():
+            await asyncio.sleep(0)
+
+
+async def slow(*args: int, **kwargs: int) -> tuple[Any, ...]:
+    await asyncio.sleep(0)
+    return args, kwargs
+
+
+def quick(*args: int, **kwargs: int) -> tuple[Any, ...]:
+    return args, kwargs
+
+
+def fails() -> None:
+    raise ValueError("no")
+
+
+# --- both
+
+
+@pytest.mark.parametrize(("executor", "func"), [(LoopExecutor(), slow), (ThreadExecutor(1), quick)])
+async def test_it_gives_what_the_function_returns(executor: Executor, func: Callable[..., Any]) -> None:
+    assert await executor.call(func, (1, 2), {"a": 3}) == ((1, 2), {"a": 3})
+    assert executor.busy == 0
+
+
+@pytest.mark.parametrize("executor", [LoopExecutor(), ThreadExecutor(1)])
+async def test_it_raises_what_the_function_raises(executor: Executor) -> None:
+    with pytest.raises(ValueError, match="no"):
+        await executor.call(fails, (), {})
+    assert executor.busy == 0
+
+
+# --- the loop
+
+
+async def test_a_coroutine_function_runs_on_the_loop_in_its_context() -> None:
+    thread = threading.get_ident()
+
+    async def where() -> int:
+        return threading.get_ident()
+
+    assert await LoopExecutor().call(where, (), {}) == thread
+
+
+async def test_cancelling_a_call_on_the_loop_cancels_the_coroutine() -> None:
+    ended = []
+
+    async def waits() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(True)
+
+    call = begin(LoopExecutor().call(waits, (), {}))
+    await asyncio.sleep(0)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert ended == [True]
+
+
+# --- threads
+
+
+async def test_a_plain_function_runs_in_another_thread_with_the_run_s_context() -> None:
+    word: ContextVar[str] = ContextVar("word", default="")
+    run: Run[object] = Run(id="r", task="t", created_us=0, due_us=0)
+    word.set("set")
+    enter_run(run)
+    here = threading.get_ident()
+
+    def where() -> tuple[bool, str, object]:
+        return threading.get_ident() != here, word.get(), current_run()
+
+    assert await ThreadExecutor(1).call(where, (), {}) == (True, "set", run)
+
+
+async def test_the_loop_goes_on_while_a_thread_works(gate: Gate) -> None:
+    executor = ThreadExecutor(2)
+    call = begin(executor.call(gate.pass_through, (5,), {}))
+    await gate.until_entered()
+    assert executor.busy == 1
+    assert not call.done()
+    gate.opened.set()
+    assert await call == 5
+    assert executor.busy == 0
+
+
+async def test_no_more_threads_work_at_once_than_were_asked_for(gate: Gate) -> None:
+    executor = ThreadExecutor(2)
+    calls = [begin(executor.call(gate.pass_through, (number,), {})) for number in range(5)]
+    await gate.until_entered()
+    await gate.until_entered()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert (gate.inside, executor.busy) == (2, 2)
+    gate.opened.set()
+    assert await asyncio.gather(*calls) == [0, 1, 2, 3, 4]
+    assert gate.most == 2
+
+
+async def test_a_cancelled_call_returns_at_once_and_its_thread_is_counted_until_it_returns(gate: Gate) -> None:
+    executor = ThreadExecutor(1)
+    call = begin(executor.call(gate.pass_through, (), {}))
+    await gate.until_entered()
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert (gate.inside, executor.busy) == (1, 1)
+    gate.opened.set()
+    await until(lambda: executor.busy == 0)
+    assert gate.inside == 0
+
+
+async def test_a_thread_that_was_left_behind_does_not_hold_up_the_next_call(gate: Gate) -> None:
+    executor = ThreadExecutor(1)
+    call = begin(executor.call(gate.pass_through, (), {}))
+    await gate.until_entered()
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert await executor.call(quick, (1,), {}) == ((1,), {})
+    assert executor.busy == 1
+    gate.opened.set()
+    await until(lambda: executor.busy == 0)
+
+
+async def test_a_call_that_is_cancelled_before_its_turn_never_enters_a_thread(gate: Gate) -> None:
+    executor = ThreadExecutor(1)
+    first = begin(executor.call(gate.pass_through, (1,), {}))
+    await gate.until_entered()
+    entered = []
+    second = begin(executor.call(entered.append, (2,), {}))
+    await asyncio.sleep(0)
+    second.cancel()
+    gate.opened.set()
+    assert await first == 1
+    with pytest.raises(asyncio.CancelledError):
+        await second
+    assert await executor.call(quick, (), {}) == ((), {})
+    assert entered == []
+
+
+async def test_a_coroutine_that_a_plain_function_returns_runs_on_the_loop() -> None:
+    loop = asyncio.get_running_loop()
+
+    async def where() -> object:
+        return asyncio.get_running_loop()
+
+    assert await ThreadExecutor(1).call(lambda: where(), (), {}) is loop
+
+
+async def test_a_thread_that_ends_by_stop_iteration_harms_nobody() -> None:
+    def stops() -> None:
+        raise StopIteration(5)
+
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await ThreadExecutor(1).call(stops, (), {})
+
+
+def test_one_executor_serves_one_loop_after_another() -> None:
+    executor = ThreadExecutor(1)
+
+    async def twice() -> list[object]:
+        return list(await asyncio.gather(*(executor.call(quick, (number,), {}) for number in range(3))))
+
+    for _ in range(2):
+        assert len(asyncio.run(twice())) == 3
+        assert executor.busy == 0
