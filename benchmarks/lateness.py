@@ -61,7 +61,7 @@ async def by_timer(timer: Timer, bell: asyncio.Event) -> float:
         await bell.wait()
         now_us = timer.look()
         due = timer.take_due(now_us, 10)
-        timer.rearm()
+        timer.rearm(SystemClock().now_us())
         if due:
             return (now_us - due_us) / 1e6
 

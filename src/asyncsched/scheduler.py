@@ -214,11 +214,10 @@ class Scheduler(Decorators):
                 self._engine.force(f"forced by signal {number}")
 
         with ending_signals(asked.set, force):
-            async with contextlib.AsyncExitStack() as beside:
-                async with self:
-                    for companion in companions:
-                        await beside.enter_async_context(companion(self))
-                    await asked.wait()
+            async with contextlib.AsyncExitStack() as beside, self:
+                for companion in companions:
+                    await beside.enter_async_context(companion(self))
+                await asked.wait()
         self._ask_to_stop = None
         if forced:
             raise ForcedEnd(forced[0])

@@ -8,6 +8,9 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
+
 from asyncsched.errors import ArgumentsError, ConfigError
 
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -55,9 +58,6 @@ class Signature:
     @functools.cached_property
     def _checks(self) -> dict[str, Callable[[str, Any], Any]]:
         """A check for each annotated parameter, made when arguments are first given."""
-        from pydantic import ConfigDict, TypeAdapter, ValidationError  # a third of a start that may never need it
-        from pydantic.errors import PydanticUserError
-
         try:
             hints = typing.get_type_hints(inspect.unwrap(_plain(self._func)), include_extras=True)
         except (NameError, TypeError, AttributeError):

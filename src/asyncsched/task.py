@@ -119,7 +119,9 @@ class Task(Generic[P, R_co]):
         _check_shapes(options)
         self.__wrapped__ = func
         if hasattr(func, "__name__"):
-            functools.update_wrapper(self, func)  # first: the function, or a task made of it, may have attributes like ours
+            functools.update_wrapper(
+                self, func
+            )  # first: the function, or a task made of it, may have attributes like ours
         given = {"every": every, "at": at, "cron": cron, "run_at": run_at, "trigger": trigger}
         self.trigger: Trigger | None = _one_trigger({name: value for name, value in given.items() if value is not None})
         self.id = task_id(func, options.get("id"), options.get("group"), options.get("name"))

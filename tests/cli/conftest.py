@@ -52,7 +52,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "app.py").write_text(APP, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", sys.path[:])
-    monkeypatch.setattr(sys, "modules", sys.modules)  # put back below: the import system keeps this very dict
     monkeypatch.delenv("ASYNCSCHED_TARGET", raising=False)
     return tmp_path
 
@@ -67,9 +66,7 @@ def _forget_modules():
 
 
 @pytest.fixture
-def command(
-    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., Done]:
+def command(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
     """Calls ``asyncsched`` with these words, in this process."""
 
     def call(*words: str) -> Done:

@@ -53,7 +53,9 @@ def test_a_file_is_imported_once_under_its_stem(here: Path) -> None:
 
 def test_a_module_in_a_package_is_found_by_its_dotted_name(here: Path) -> None:
     write(here, "parcel/__init__.py", "")
-    write(here, "parcel/inner.py", "from asyncsched import Scheduler\nfrom . import __name__ as parent\ns = Scheduler()")
+    write(
+        here, "parcel/inner.py", "from asyncsched import Scheduler\nfrom . import __name__ as parent\ns = Scheduler()"
+    )
     assert find("parcel.inner", here).name == "parcel.inner:s"
     assert "name it as package.module" in refusal(here, "parcel/inner.py")
 

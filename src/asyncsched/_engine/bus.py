@@ -26,7 +26,7 @@ class Subscription:
         self._task = task
         self._size = size
         self._queue: deque[Event] = deque()
-        self._waiter: asyncio.Future[None] | None = None
+        self._news = asyncio.Event()
         self._open = True
 
     def offer(self, event: Event) -> None:
@@ -36,17 +36,13 @@ class Subscription:
                 self.dropped += 1
             else:
                 self._queue.append(event)
-            self._wake()
+                self._news.set()
 
     def cancel(self) -> None:
         """No more events come; the iteration ends after those that were taken."""
         self._open = False
         self._bus.forget(self)
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        self._news.set()
 
     def __aiter__(self) -> Self:
         return self
@@ -55,8 +51,8 @@ class Subscription:
         while not self._queue:
             if not self._open:
                 raise StopAsyncIteration
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
+            self._news.clear()
+            await self._news.wait()
         return self._queue.popleft()
 
     def __enter__(self) -> Self:
@@ -96,7 +92,7 @@ class Events:
     """What happens on this scheduler, for whoever wants to know."""
 
     def __init__(self) -> None:
-        self._listeners: list[Subscription | Callback] = []
+        self._listeners: dict[Subscription | Callback, None] = {}
 
     def subscribe(
         self, kinds: Collection[type[Event]] = (Event,), *, task: str | None = None, size: int = 1000
@@ -106,7 +102,7 @@ class Events:
         At most ``size`` wait to be read; what comes beyond is dropped and counted.
         """
         listener = Subscription(self, _checked(kinds), task, size)
-        self._listeners.append(listener)
+        self._listeners[listener] = None
         return listener
 
     def on(
@@ -117,7 +113,7 @@ class Events:
         It runs on the loop and must be quick. If it raises, that is logged and told, and nothing else suffers.
         """
         listener = Callback(self, _checked(kinds), task, callback)
-        self._listeners.append(listener)
+        self._listeners[listener] = None
         return listener
 
     async def stream(self, kinds: Collection[type[Event]] = (Event,)) -> AsyncIterator[Event]:
@@ -134,12 +130,12 @@ class Events:
     def tell(self, event: Event) -> None:
         """Tell everybody who wants to know. For the engine."""
         for listener in tuple(self._listeners):
-            listener.offer(event)
+            if listener in self._listeners:  # one before it may have cancelled it
+                listener.offer(event)
 
     def forget(self, listener: Subscription | Callback) -> None:
         """Tell this listener nothing more."""
-        if listener in self._listeners:
-            self._listeners.remove(listener)
+        self._listeners.pop(listener, None)
 
 
 def _checked(kinds: Collection[type[Event]]) -> tuple[type[Event], ...]:

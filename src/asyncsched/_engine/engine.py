@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -75,7 +76,9 @@ class Engine:
         self._rest_until_us = clock.steady_us()
         self._random = Random()
         self._idle_waiters: list[asyncio.Future[None]] = []
+        self._context = contextvars.copy_context()
         self._called = False
+        self._in_turn = False
         self._turn_under_way: asyncio.Task[None] | None = None
         self._again = False
         self._over = False
@@ -85,7 +88,7 @@ class Engine:
         self._random = random or self._random
         await self.store.open(self.node, self.clock)
         self._loop = asyncio.get_running_loop()
-        self.timer = Timer(self.clock, self._take_turn, self._jumped)
+        self.timer = Timer(self.clock, self._alarm_rang, self._jumped)
         try:
             self.firing = Firing(self.living, self.timer, self.store, self.bus, self._random, lambda: self.cycle.stir())
             self.cycle = Cycle(
@@ -243,9 +246,9 @@ class Engine:
         """Wait until every run under way has been settled, at most ``timeout_us``."""
         deadline = Reminder(self.call)
         end_us = self.clock.steady_us() + timeout_us
-        self.timer.set(deadline, self.clock.now_us() + timeout_us)
         try:
-            while self.living.runs and self.clock.steady_us() < end_us:
+            while self.living.runs and (left_us := end_us - self.clock.steady_us()) > 0:
+                self.timer.set(deadline, self.clock.now_us() + left_us)
                 waiter = self._loop.create_future()
                 self._idle_waiters.append(waiter)
                 await waiter  # every turn lets go: one is taken when a run has ended, and at the deadline
@@ -280,19 +283,23 @@ class Engine:
 
     def call(self) -> None:
         """There is something to do: take a turn, always in a later step of the loop, so that others come in between."""
-        if not self._called:
+        if self._in_turn:
+            self._again = True
+        elif not self._called:
             self._called = True
-            self._loop.call_soon(self._answer)
+            self._loop.call_soon(self._answer, context=self._context)
 
     def _answer(self) -> None:
         self._called = False
         self._take_turn()
 
+    def _alarm_rang(self) -> None:
+        # Whoever set the alarm last did so in a context of his own, which must not reach the runs of others.
+        self._context.run(self._take_turn)
+
     def _take_turn(self) -> None:
         """Take a turn, here and now if the store answers at once; turns never overlap."""
-        if self._over:
-            return
-        if self._turn_under_way is not None:
+        if self._in_turn:
             self._again = True
         elif self.store.answers_at_once:
             turn = self._guarded_turn()
@@ -304,15 +311,11 @@ class Engine:
             raise StoreError(f"{type(self.store).__name__} says that it answers at once, but it waited")
         else:
             self._turn_under_way = self._loop.create_task(self._guarded_turn(), name="asyncsched turn")
-            self._turn_under_way.add_done_callback(self._turn_over)
-
-    def _turn_over(self, _turn: asyncio.Task[None]) -> None:
-        self._turn_under_way = None
-        if self._again:
-            self._again = False
-            self.call()
 
     async def _guarded_turn(self) -> None:
+        if self._over:
+            return
+        self._in_turn = True
         rest_us = self._rest_until_us - self.clock.steady_us()
         if rest_us <= 0:
             try:
@@ -322,11 +325,15 @@ class Engine:
                 log.exception("the store did not answer; the engine tries again in %.0f s", _REST_US / SECOND_US)
                 rest_us = _REST_US
                 self._rest_until_us = self.clock.steady_us() + rest_us
+        self._in_turn = False
         if rest_us > 0:
             self.timer.rest(self.clock.now_us() + rest_us)
         else:
-            self.timer.rearm()
-        if self._idle_waiters and (self.stopping or self._quiet()):
+            self.timer.rearm(self.clock.now_us())
+        if self._again:
+            self._again = False
+            self.call()
+        elif self._idle_waiters and (self.stopping or self._quiet()):
             self._let_go()
 
     async def _turn(self) -> None:
@@ -337,12 +344,21 @@ class Engine:
             self.living.due.clear()
         else:
             await self.firing.fire(now_us)
+        self._again = False
         await self.cycle.turn()
+        if self._again:
+            # Attempts that needed no time have ended already: acknowledge them here, with nothing claimed twice.
+            self._again = False
+            await self.cycle.turn()
         if self.timer.due(now_us):
-            self.call()
+            self._again = True
 
     def _jumped(self, by_us: int) -> None:
         by = timedelta(microseconds=by_us)
         how = "forward: it was set, or the machine slept" if by_us > 0 else "back: it was set"
         log.warning("the clock jumped by %s, %s", by, how)
+        for living in self.living.runs.values():
+            # A timeout is time that passes for the run, whatever the clock shows.
+            if living.due_us is not None:
+                self.timer.set(living, living.due_us + by_us)
         self.bus.tell(ClockJumped(at_us=self.clock.now_us(), by=by))
