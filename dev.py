@@ -156,4 +156,7 @@ def main(verb="help", *rest):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    try:
+        main(*sys.argv[1:])
+    except KeyboardInterrupt:
+        sys.exit(130)  # as shells say it; what was half installed is installed anew next time

@@ -1,11 +1,16 @@
 """asyncsched: cron, intervals and background jobs for asyncio."""
 
+import logging
+
 from asyncsched.errors import AsyncschedError
 from asyncsched.registry import Registry, default_registry
 from asyncsched.retry import Retry
 from asyncsched.run import Run, RunStatus, current_run
 from asyncsched.scheduler import Scheduler
 from asyncsched.task import Task
+
+# The library configures no logging; without this Python prints warnings of programs that did not either.
+logging.getLogger("asyncsched").addHandler(logging.NullHandler())
 
 every = default_registry.every
 at = default_registry.at

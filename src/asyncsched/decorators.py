@@ -13,6 +13,7 @@ from asyncsched.triggers import Cron, Daily, Every, Trigger, TriggerLike, parse_
 
 P = ParamSpec("P")
 R = TypeVar("R")
+AnyTask = TypeVar("AnyTask", bound=Task[..., Any])
 
 
 class Decorators(ABC):
@@ -22,7 +23,7 @@ class Decorators(ABC):
     """
 
     @abstractmethod
-    def register(self, task: Task[P, R]) -> Task[P, R]:
+    def register(self, task: AnyTask) -> AnyTask:
         """Take up ``task`` and return it.
 
         Raises:
@@ -58,6 +59,7 @@ class Decorators(ABC):
             "milliseconds": milliseconds,
         }
         given = {name: value for name, value in parts.items() if value}
+        _want_brackets("every", interval_, "5s")
 
         def trigger() -> Every:
             return Every(interval(interval_, given), start)
@@ -72,6 +74,7 @@ class Decorators(ABC):
         ``days`` keeps it to some weekdays, as cron writes them: ``"mon-fri"``, ``"sat,sun"``. On the days that do
         not have 24 hours it runs once all the same; ``when(Daily(...))`` offers the other behaviours.
         """
+        _want_brackets("at", time_, "14:30")
         return self._declare(_spelled("at", time_, {}), lambda: Daily((time_, *more), days=days), options)
 
     def cron(self, line: str, /, **options: Unpack[Options]) -> Callable[[Callable[P, R]], Task[P, R]]:
@@ -79,6 +82,7 @@ class Decorators(ABC):
 
         ``when(Cron(...))`` offers other dialects and other behaviours on the days that do not have 24 hours.
         """
+        _want_brackets("cron", line, "0 4 * * *")
         return self._declare(_spelled("cron", line, {}), lambda: Cron(line), options)
 
     def when(self, trigger: TriggerLike, /, **options: Unpack[Options]) -> Callable[[Callable[P, R]], Task[P, R]]:
@@ -86,6 +90,7 @@ class Decorators(ABC):
 
         A timedelta is an interval, a list is the union of what it holds, an empty one never fires.
         """
+        _want_brackets("when", trigger, "every weekday at 09:00")
         return self._declare(_spelled("when", trigger, {}), lambda: parse_trigger(trigger), options)
 
     @overload
@@ -109,6 +114,13 @@ class Decorators(ABC):
                 raise type(error)(f"{spelled}: {error}" + (f", {place}" if place else "")) from error
 
         return decorate
+
+
+def _want_brackets(name: str, given: object, example: str) -> None:
+    """Refuse ``@every`` without brackets: it would take the function for the interval, and nothing would ever fire."""
+    if callable(given):
+        cure = f'say when in brackets, as in @{name}("{example}")'
+        raise ConfigError(f"@{name}: {cure}" + (f", {place}" if (place := place_of(given)) else ""))
 
 
 def _spelled(name: str, value: object, parts: Mapping[str, object]) -> str:

@@ -46,7 +46,7 @@ def parse_duration(text: str) -> timedelta:
         smallest, position = _UNITS[unit], part.end()
         fraction = int((part[2] or "").ljust(6, "0")) * smallest
         if fraction % 1_000_000:
-            raise DurationError(f"duration {text!r} is finer than a microsecond")
+            raise DurationError(f"{text!r} is finer than a microsecond")
         total += int(part[1]) * smallest + fraction // 1_000_000
     if not text.strip() or total > timedelta.max // _US:
         raise DurationError(_refusal(text))
@@ -83,7 +83,10 @@ def as_duration(name: str, value: timedelta | str, *, zero: bool = False) -> tim
         case timedelta():
             duration = value
         case str():
-            duration = parse_duration(value)
+            try:
+                duration = parse_duration(value)
+            except DurationError as error:
+                raise DurationError(f"{name}={error}") from None
         case _:
             raise DurationError(f"{name}={value!r}: give a timedelta or a text such as '5s', '1h30m'")
     if duration < timedelta(0) or not (zero or duration):

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, ParamSpec, TypeVar
+from inspect import unwrap
+from typing import Any
 
-from asyncsched.decorators import Decorators
+from asyncsched.decorators import AnyTask, Decorators
 from asyncsched.errors import DuplicateTask
 from asyncsched.task import Task, place_of
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
 class Registry(Decorators):
@@ -22,11 +20,14 @@ class Registry(Decorators):
     def __init__(self) -> None:
         self._tasks: dict[str, Task[..., Any]] = {}
 
-    def register(self, task: Task[P, R]) -> Task[P, R]:
+    def register(self, task: AnyTask) -> AnyTask:
         known = self._tasks.get(task.id)
         if known is not None:
             where = place_of(known.__wrapped__) or repr(known.__wrapped__)
-            raise DuplicateTask(f"two tasks have the id {task.id!r}, the other stands at {where}: give one an id=")
+            cure = "give one an id="
+            if unwrap(known.__wrapped__) is unwrap(task.__wrapped__):
+                cure += ", or say all its times in one when([...])"
+            raise DuplicateTask(f"two tasks have the id {task.id!r}, the other stands at {where}: {cure}")
         self._tasks[task.id] = task
         return task
 

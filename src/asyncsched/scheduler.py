@@ -9,14 +9,14 @@ import socket
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta, tzinfo
 from random import Random
-from typing import Any, ParamSpec, Self, TypeAlias, TypeVar
+from typing import Any, Self, TypeAlias
 
 from asyncsched._engine.bus import Events
 from asyncsched._engine.engine import Drained, Engine
 from asyncsched._engine.runs import Runs
 from asyncsched._engine.tasks import Tasks
 from asyncsched.clock import Clock, SystemClock
-from asyncsched.decorators import Decorators
+from asyncsched.decorators import AnyTask, Decorators
 from asyncsched.duration import as_duration
 from asyncsched.errors import ConfigError, MisuseError
 from asyncsched.executors import Executor, LoopExecutor, ThreadExecutor
@@ -26,8 +26,6 @@ from asyncsched.stores import MemoryStore, Store
 from asyncsched.task import Task
 from asyncsched.zone import system_zone_name, zone_name
 
-P = ParamSpec("P")
-R = TypeVar("R")
 _US = timedelta(microseconds=1)
 
 
@@ -36,7 +34,7 @@ class Scheduler(Decorators):
 
     Enter it (``async with scheduler:``), or let it serve until a signal comes (``await scheduler.serve()``,
     ``scheduler.run()``). It can be made at import; it needs a loop only when it is entered. Leaving it and
-    entering it again goes on where it was.
+    entering it again serves the tasks of the registry from where they stood.
     """
 
     def __init__(
@@ -76,7 +74,6 @@ class Scheduler(Decorators):
         self._random: Random | None = None
         self._engine: Engine | None = None
         self._entering = False
-        self._ask_to_stop: asyncio.Event | None = None
         self._events = Events()
         self._tasks = Tasks(self._running)
         self._runs = Runs(self._running)
@@ -118,7 +115,7 @@ class Scheduler(Decorators):
         """The declared tasks that this scheduler serves."""
         return self._registry
 
-    def register(self, task: Task[P, R]) -> Task[P, R]:
+    def register(self, task: AnyTask) -> AnyTask:
         """Declare ``task`` for this scheduler, before it is entered.
 
         Raises:
@@ -205,7 +202,7 @@ class Scheduler(Decorators):
         once the scheduler has started and left once it has drained. A second signal cancels the runs and ends the
         program with 128 plus its number.
         """
-        asked = self._ask_to_stop = asyncio.Event()
+        asked = asyncio.Event()
         forced: list[int] = []
 
         def force(number: int) -> None:
@@ -218,7 +215,6 @@ class Scheduler(Decorators):
                 for companion in companions:
                     await beside.enter_async_context(companion(self))
                 await asked.wait()
-        self._ask_to_stop = None
         if forced:
             raise ForcedEnd(forced[0])
         assert self.drained is not None

@@ -130,7 +130,7 @@ class Task(Generic[P, R_co]):
         self.tz = None if tz is None else zone_name(tz)
         self.args = tuple(options.get("args") or ())
         self.kwargs = dict(options.get("kwargs") or {})
-        self.tags = frozenset(options.get("tags") or ())
+        self.tags = _tags(options.get("tags") or ())
         self.metadata = dict(options.get("metadata") or {})
         self.policy = Policy.of({name: value for name, value in options.items() if name in _POLICY_NAMES})
         self.executor = _executor(func, options.get("executor"))
@@ -183,6 +183,10 @@ class Task(Generic[P, R_co]):
             args, kwargs = self.args, self.kwargs
         valid = self.signature.validate(args, kwargs)
         return await home.submit(self, *valid)
+
+    def zone(self, default: str) -> str:
+        """The name of the zone in which its instants are shown: its own, else its trigger's, else ``default``."""
+        return self.tz or getattr(self.trigger, "tz", None) or default
 
     @property
     def next_fire(self) -> datetime | None:
@@ -284,6 +288,14 @@ def _check_shapes(options: Mapping[str, Any]) -> None:
     for name in options.get("kwargs") or ():
         if not isinstance(name, str):
             raise ConfigError(f"kwargs={options['kwargs']!r}: {name!r} is no name of an argument")
+
+
+def _tags(given: Iterable[str]) -> frozenset[str]:
+    tags = list(given)
+    for tag in tags:
+        if not isinstance(tag, str):
+            raise ConfigError(f"tags={tags!r}: {tag!r} is no text")
+    return frozenset(tags)
 
 
 def _one_trigger(given: Mapping[str, Any]) -> Trigger | None:

@@ -63,6 +63,19 @@ def test_an_interval_first_fires_one_interval_later() -> None:
     assert [at.isoformat() for at, _note in found.fires] == ["2026-03-07T05:01:30+00:00", "2026-03-07T05:03:00+00:00"]
 
 
+def test_all_else_may_fire_at_the_very_start() -> None:
+    found = explain("0 5 * * *", "UTC", MARCH, 1, None)
+    assert found.fires == [(MARCH, None)]
+
+
+def test_the_changes_of_the_coming_year_are_told() -> None:
+    found = explain("0 * * * *", "Europe/Berlin", MARCH, 0, None)
+    assert [f"{change.moment:%d %b %Y}: {said}" for change, said in found.changes] == [
+        "29 Mar 2026: 02:00 does not come: 03:00 fires once",
+        "25 Oct 2026: 02:00 comes twice: fires both times",
+    ]
+
+
 def test_h_needs_the_id_of_a_task() -> None:
     assert explain("H 4 * * *", "UTC", MARCH, 5, None).fires == []
     assert len(explain("H 4 * * *", "UTC", MARCH, 5, "app:backup").fires) == 5

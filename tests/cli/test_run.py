@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import pytest
@@ -107,6 +108,20 @@ def test_a_program_that_logs_keeps_its_own_ways() -> None:
     assert before[0], "pytest has its handlers there"
     log_to_stderr()
     assert (root.handlers, root.level) == before
+
+
+async def test_companions_are_entered_once_it_has_started_and_left_once_it_has_drained() -> None:
+    seen = []
+
+    @asynccontextmanager
+    async def companion(scheduler: Scheduler) -> AsyncIterator[None]:
+        seen.append(scheduler.running)
+        signal.raise_signal(signal.SIGINT)
+        yield
+        seen.append(scheduler.running)
+
+    await Scheduler(registry=Registry(), tz="UTC").serve(companion)
+    assert seen == [True, False]
 
 
 def read_until(stream, word: str) -> list[str]:

@@ -82,6 +82,13 @@ def test_runs_that_take_long_overlap_and_run_out_of_time(command, here) -> None:
     assert json.loads(command(*words, "--takes", "11s").out)["tasks"]["sharp:slow"]["failed"] == 2
 
 
+def test_a_run_that_is_tried_again_is_one_fire(command, here) -> None:
+    (here / "sharp.py").write_text(SHARP.replace('timeout="10s"', 'timeout="1s", retry=2'))
+    words = ["simulate", "sharp", "--from", "2026-01-01T12:00", "--to", "2026-01-01T12:00:07", "--json"]
+    found = json.loads(command(*words, "--takes", "3s").out)
+    assert found["tasks"]["sharp:slow"] == {"fires": 2, "skipped": 1, "failed": 1}
+
+
 def test_the_listeners_of_the_program_hear_nothing_of_it(command, here) -> None:
     (here / "sharp.py").write_text(SHARP)
     command("simulate", "sharp", "--from", "2026-01-01", "--to", "2026-01-01T00:01")

@@ -143,17 +143,16 @@ def five_tasks() -> Registry:
 @pytest.mark.feature("NB16")
 @pytest.mark.full_speed
 async def test_nb16_a_year_of_five_tasks_takes_seconds_and_happens_the_same_again(virtual: Any) -> None:
-    began = time.perf_counter()
     logs = []
     for _ in range(2):
+        began = time.perf_counter()
         async with virtual(five_tasks(), at="2025-01-01", tz="Europe/Berlin") as sched:
             await sched.advance("365 days")
             logs.append(sched.log())
             nights = sched.fires("nightly")
             ends = Counter((event.task, str(event.run.status), event.run.attempt) for event in ended(sched.events))
-    took = time.perf_counter() - began
+        assert time.perf_counter() - began < 10
     assert logs[0].encode() == logs[1].encode()
-    assert took < 20  # two years
     assert len(nights) == 365
     assert [night for night in nights if night[11:16] != "02:30"] == ["2025-03-30T03:00+02:00"]
     assert ends[("thread", "SUCCESS", 1)] == 4 * 365

@@ -140,8 +140,10 @@ async def test_pl6_any_number_of_tasks_may_share_an_instant() -> None:
 
 def nightly(home: Path) -> tuple[Task[..., Any], list[str]]:
     shapes.stock(home / "parts")
-    made = ["ball.json", "block.json", "pinion.json", "plate.json", "wheel.json"]
-    return Task(tasks.compute, at="02:30", args=(home / "parts", home / "results")), [f"results/{name}" for name in made]
+    return (
+        Task(tasks.compute, at="02:30", args=(home / "parts", home / "results")),
+        [f"results/{name}.json" for name in ("ball", "block", "pinion", "plate", "wheel")],
+    )
 
 
 def periodic(home: Path) -> tuple[Task[..., Any], list[str]]:

@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from asyncsched import Registry, Retry, Task, current_run
+from asyncsched import Registry, Retry, Scheduler, Task, current_run
 from asyncsched.events import CallbackFailed, RunEnded, RunRetrying, RunStarted, TaskBroken
 from asyncsched.triggers import Trigger
 
@@ -168,11 +169,11 @@ async def test_retries_wait_longer_each_time_up_to_the_cap(virtual: Any) -> None
         run = await task.submit()
         with pytest.raises(OSError, match="try again"):
             await run
-        assert [later - earlier for earlier, later in zip(tried, tried[1:], strict=False)] == [1, 2, 4, 4, 4]
+        assert [later - earlier for earlier, later in pairwise(tried)] == [1, 2, 4, 4, 4]
         assert (run.status, run.attempt) == ("FAILED", 6)
         retrying = [event for event in sched.events if isinstance(event, RunRetrying)]
         assert len(retrying) == 5
-        assert [event for event in sched.events if isinstance(event, RunEnded)][0].run is run
+        assert [event.run for event in sched.events if isinstance(event, RunEnded)] == [run]
 
 
 async def test_a_run_that_succeeds_at_last_is_a_success(virtual: Any) -> None:
@@ -200,7 +201,8 @@ async def test_a_number_is_that_many_more_tries_at_once(virtual: Any) -> None:
 async def test_only_what_is_named_is_tried_again(virtual: Any) -> None:
     tried: list[float] = []
     registry = Registry()
-    task = registry.register(Task(failing_at(tried), id="flaky", retry=Retry(attempts=5, on=(ValueError, TimeoutError))))
+    policy = Retry(attempts=5, on=(ValueError, TimeoutError))
+    task = registry.register(Task(failing_at(tried), id="flaky", retry=policy))
     async with virtual(registry, at=T0):
         run = await task.submit()
         with pytest.raises(OSError, match="try again"):
@@ -215,7 +217,8 @@ async def test_a_fire_during_a_retrys_wait_is_an_overlap(virtual: Any) -> None:
     async with virtual(registry, at=T0) as sched:
         await sched.advance("30s")
         assert tried == [10, 25, 30]
-        assert [(skip.reason, skip.scheduled_for) for skip in sched.skips()] == [("overlap", T0 + timedelta(seconds=20))]
+        (skip,) = sched.skips()
+        assert (skip.reason, skip.scheduled_for) == ("overlap", T0 + timedelta(seconds=20))
 
 
 async def test_a_timeout_cancels_the_attempt_at_its_exact_instant(virtual: Any) -> None:
@@ -266,8 +269,6 @@ async def test_a_function_that_swallows_its_timeout_has_ended_all_the_same(virtu
 
 
 async def test_a_thread_that_runs_out_of_time_is_left_to_itself() -> None:
-    from asyncsched import Scheduler
-
     registry = Registry()
 
     @registry.task(timeout="50ms")

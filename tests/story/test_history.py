@@ -151,5 +151,6 @@ async def test_each_end_is_a_line_in_the_log(virtual: Any, caplog: pytest.LogCap
     caplog.set_level(logging.INFO, "asyncsched")
     async with virtual(counting(), at=T0) as sched:
         await sched.advance("2m 2s")
-    lines = [f"{record.levelname} {record.getMessage()}" for record in caplog.records if "task count" in record.getMessage()]
+    ends = [record for record in caplog.records if "task count" in record.getMessage()]
+    lines = [f"{record.levelname} {record.getMessage()}" for record in ends]
     assert lines == ["INFO task count: SUCCESS after 2.000 s", "ERROR task count: FAILED after 2.000 s, attempt 1"]

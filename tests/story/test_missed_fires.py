@@ -112,7 +112,8 @@ async def test_grace_is_how_late_a_run_still_makes_sense(virtual: Any) -> None:
         await sched.jump("67m")  # six minutes and more
         assert len(sched.runs()) == 2
         (skip,) = sched.skips()
-        assert (skip.reason, skip.status, skip.scheduled_for) == ("missed", "SKIPPED", datetime(2026, 1, 3, 12, tzinfo=UTC))
+        assert (skip.reason, skip.status) == ("missed", "SKIPPED")
+        assert skip.scheduled_for == datetime(2026, 1, 3, 12, tzinfo=UTC)
         assert skip.finished_at - skip.scheduled_for > timedelta(minutes=5)
 
 

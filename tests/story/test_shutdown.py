@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -147,10 +146,14 @@ async def test_leaving_by_an_exception_drains_too(virtual: Any) -> None:
     async with virtual(Registry(), at=T0) as sched:
         clock = sched.clock
         scheduler = Scheduler(registry=ten_seconds(seen), clock=clock, tz="UTC")
-        with pytest.raises(ZeroDivisionError):
+
+        async def program() -> None:
             async with scheduler:
                 await asyncio.sleep(65)
                 raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await program()
         assert seen == ["ended"]
         assert scheduler.drained is not None
         assert scheduler.drained.finished == 1

@@ -24,7 +24,10 @@ Decorate = Callable[[Registry], Callable[[Callable[[], None]], Task[[], None]]]
         (lambda to: to.every("5s"), Every("5s")),
         (lambda to: to.every(timedelta(hours=1)), Every("1h")),
         (lambda to: to.every(minutes=5), Every("5m")),
-        (lambda to: to.every(weeks=1, days=1, hours=1, minutes=1, seconds=1.5, milliseconds=1), Every("1w1d1h1m1s501ms")),
+        (
+            lambda to: to.every(weeks=1, days=1, hours=1, minutes=1, seconds=1.5, milliseconds=1),
+            Every("1w1d1h1m1s501ms"),
+        ),
         (lambda to: to.every("5s", start=MOMENT), Every("5s", MOMENT)),
         (lambda to: to.at("14:30"), Daily("14:30")),
         (lambda to: to.at("14:30:15", time(6), days="mon-fri"), Daily(["14:30:15", "06:00"], days="mon-fri")),

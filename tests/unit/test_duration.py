@@ -1,5 +1,6 @@
 """Durations as people write them."""
 
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
@@ -34,8 +35,8 @@ def test_a_duration_is_numbers_with_their_units(text: str, meant: timedelta) -> 
 @pytest.mark.parametrize(
     "text",
     [
-        "", "   ", "5", "s", "-5s", "+5s", "5s 5s", "5s 1m", "1m1h", "five s", "5 parsecs", "1h,30m", "1e3s", "1.s", ".5s",
-        "٥s", "5s!", "1h\x00", "9999999999999s", "999999999999w", "1s" + " " * 100,
+        "", "   ", "5", "s", "-5s", "+5s", "5s 5s", "5s 1m", "1m1h", "five s", "5 parsecs", "1h,30m", "1e3s", "1.s",
+        ".5s", "٥s", "5s!", "1h\x00", "9999999999999s", "999999999999w", "1s" + " " * 100,
     ],
 )  # fmt: skip
 def test_what_is_no_duration_is_refused_and_shown(text: str) -> None:
@@ -62,10 +63,8 @@ def test_what_is_written_reads_back_the_same(duration: timedelta) -> None:
 
 @given(st.text(max_size=120) | st.text("0123456789. wdhmsu", max_size=30))
 def test_a_text_is_a_duration_or_refused_and_nothing_else(text: str) -> None:
-    try:
+    with suppress(DurationError):
         assert parse_duration(text) >= timedelta(0)
-    except DurationError:
-        pass
 
 
 @pytest.mark.parametrize(
@@ -90,7 +89,7 @@ def test_an_argument_is_a_timedelta_or_its_text() -> None:
 
 @pytest.mark.parametrize("value", [5, 5.0, None, True, b"5s", ["5s"]])
 def test_an_argument_without_a_unit_is_refused_by_its_name(value: object) -> None:
-    with pytest.raises(DurationError, match="timeout=.*give a timedelta or a text") as caught:
+    with pytest.raises(DurationError, match=r"timeout=.*give a timedelta or a text") as caught:
         as_duration("timeout", value)  # type: ignore[arg-type]
     assert isinstance(caught.value, ConfigError)
 

@@ -9,7 +9,16 @@ import pytest
 
 from asyncsched import events as kinds
 from asyncsched._engine.bus import Events, Subscription
-from asyncsched.events import CallbackFailed, Event, FireSkipped, RunEnded, RunStarted, TaskAdded, TaskEvent, TaskRemoved
+from asyncsched.events import (
+    CallbackFailed,
+    Event,
+    FireSkipped,
+    RunEnded,
+    RunStarted,
+    TaskAdded,
+    TaskEvent,
+    TaskRemoved,
+)
 from asyncsched.run import Run
 
 

@@ -334,7 +334,9 @@ def test_no_options_are_the_defaults() -> None:
 
 
 def test_options_are_kept_as_what_they_mean() -> None:
-    rules = policy(grace="2h", timeout="1.5s", retry=2, priority=-3, immediate=True, history_limit=0, anchor="completion")
+    rules = policy(
+        grace="2h", timeout="1.5s", retry=2, priority=-3, immediate=True, history_limit=0, anchor="completion"
+    )
     assert (rules.grace, rules.timeout, rules.timeout_us) == (timedelta(hours=2), timedelta(seconds=1.5), 1_500_000)
     assert (rules.retry, rules.priority, rules.immediate) == (Retry(attempts=3), -3, True)
     assert policy(grace=None, timeout=None, retry=None) == DEFAULT_POLICY

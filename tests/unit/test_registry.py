@@ -45,7 +45,7 @@ def test_two_tasks_with_one_id_are_refused_and_the_first_stays() -> None:
 def test_one_that_is_written_nowhere_is_shown_itself() -> None:
     registry = Registry()
     registry.register(Task(functools.partial(func), id="t"))
-    with pytest.raises(DuplicateTask, match="stands at functools.partial"):
+    with pytest.raises(DuplicateTask, match=r"stands at functools\.partial"):
         registry.register(a_task("t"))
 
 

@@ -35,7 +35,7 @@ def takes(
     *more: float,
     wait: timedelta = timedelta(0),
     point: Point | None = None,
-    free=None,  # noqa: ANN001
+    free=None,
     **rest: int,
 ) -> None: ...
 
@@ -98,9 +98,7 @@ def test_defaults_are_left_to_the_function() -> None:
         ((1,), {"other": "x"}, r"argument rest: .*, got 'x'"),
     ],
 )
-def test_a_wrong_value_is_refused_by_its_parameter(
-    args: tuple[Any, ...], kwargs: dict[str, Any], message: str
-) -> None:
+def test_a_wrong_value_is_refused_by_its_parameter(args: tuple[Any, ...], kwargs: dict[str, Any], message: str) -> None:
     with pytest.raises(ArgumentsError, match=message):
         Signature(takes).validate(args, kwargs)
 
@@ -126,7 +124,7 @@ def test_a_class_of_one_s_own_is_kept_as_the_object_it_is() -> None:
     args, _kwargs = Signature(func).validate((plain, {"left": "1"}), {})
     assert args[0] is plain
     assert args[1] == Pair(1)
-    with pytest.raises(ArgumentsError, match="argument plain: .*Plain"):
+    with pytest.raises(ArgumentsError, match=r"argument plain: .*Plain"):
         Signature(func).validate((1, Pair(1)), {})
 
 

@@ -178,7 +178,7 @@ def test_a_task_that_fires_must_be_callable_with_what_it_has() -> None:
 
     Task(needs)
     Task(needs, every="5s", args=[1], kwargs={"b": 2})
-    with pytest.raises(ConfigError, match="cannot be called when it fires: missing a required argument: 'b'.*give args="):
+    with pytest.raises(ConfigError, match=r"cannot be called when it fires: missing .* argument: 'b'.*give args="):
         Task(needs, every="5s", args=[1])
     with pytest.raises(ConfigError, match="too many positional"):
         Task(needs, args=[1, 2, 3])

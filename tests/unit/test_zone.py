@@ -40,7 +40,7 @@ def test_a_zone_is_loaded_by_its_name() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["", "Mars/Olympus", "Europe", "+01:00", "UTC+1", "../UTC", "/etc/localtime", "a\x00b", "Europe/Berlin ", "x" * 5000],
+    ["", "Mars/Olympus", "Europe", "+01:00", "UTC+1", "../UTC", "/etc/localtime", "a\x00b", "Europe/Rome ", "x" * 5000],
 )
 def test_an_unknown_zone_is_refused_with_a_name_that_would_do(name: str) -> None:
     with pytest.raises(TimeZoneError, match="Europe/Berlin") as caught:

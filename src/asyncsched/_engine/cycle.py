@@ -114,15 +114,20 @@ class Cycle:
                 log.warning("task %s: attempt %d failed, next in %.3f s: %r", run.task, run.attempt, wait_s, run.error)
                 self._bus.tell(RunRetrying(at_us=at_us, task=run.task, run=run))
             return None
+        self.tell_end(run, at_us)
+        # Not the task that it was started for: that may have been replaced meanwhile.
+        armed = self._living.tasks.get(run.task)
+        if living is None or armed is None:
+            return None
+        armed.live -= 1
+        return armed if armed.policy.anchor == "completion" and armed.next_us is None else None
+
+    def tell_end(self, run: Run[object], at_us: int) -> None:
+        """Let everybody know that the run is over."""
         _log_end(run)
         run.wake_waiters()
         if self._bus.heard:
             self._bus.tell(RunEnded(at_us=at_us, task=run.task, run=run))
-        if living is None:
-            return None
-        armed = living.armed
-        armed.live -= 1
-        return armed if armed.policy.anchor == "completion" and armed.next_us is None else None
 
 
 def _log_end(run: Run[object]) -> None:

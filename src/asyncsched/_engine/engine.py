@@ -143,7 +143,7 @@ class Engine:
 
     def arm(self, task: Task[..., Any], standing: Standing) -> ArmedTask:
         """Serve ``task`` from where it stands."""
-        armed = ArmedTask(task, load_zone(task.tz or self.tz), standing, self.living.due)
+        armed = ArmedTask(task, load_zone(task.zone(self.tz)), standing, self.living.due)
         self.living.tasks[task.id] = armed
         task.home = self
         self.firing.arm(armed)

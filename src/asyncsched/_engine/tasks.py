@@ -32,7 +32,9 @@ class Tasks:
         engine = self._engine()
         if task.id in engine.living.tasks:
             raise DuplicateTask(f"a task {task.id!r} is there already: give another id=, or use tasks.replace")
-        await self._put(engine, task)
+        armed = await self._put(engine, task)
+        # What a removed task of this id had begun goes on, and counts as a run of this one.
+        armed.live = sum(living.run.task == task.id for living in engine.living.runs.values())
         engine.bus.tell(TaskAdded(at_us=engine.clock.now_us(), task=task.id))
         return task
 
@@ -58,8 +60,11 @@ class Tasks:
         if armed is None:
             return False
         engine.disarm(armed)
-        await engine.store.drop_task(task_id)
-        engine.bus.tell(TaskRemoved(at_us=engine.clock.now_us(), task=task_id))
+        cancelled = await engine.store.drop_task(task_id)
+        now_us = engine.clock.now_us()
+        for run in cancelled:
+            engine.cycle.tell_end(run, now_us)
+        engine.bus.tell(TaskRemoved(at_us=now_us, task=task_id))
         return True
 
     async def get(self, task_id: str) -> Task[..., Any]:

@@ -76,7 +76,7 @@ class Recorder:
         self._plan = plan
         self._show = show
         self._triggers = {task.id: bound for task in plan.scheduler.served() if (bound := _bound(task, plan))}
-        zones = {task.id: task.tz or plan.zone for task in plan.scheduler.served()}
+        zones = {task.id: task.zone(plan.zone) for task in plan.scheduler.served()}
         self._zones = {task: self._zone(task, zone) for task, zone in zones.items()}
         span = to_us(plan.start), to_us(plan.end)
         coming = [change for zone in {plan.zone, *self._zones.values()} for change in changes(zone, *span)]

@@ -132,8 +132,8 @@ class Store(ABC):
         """Add the task, or replace it: its history stays, its version grows, its watermark is the declared one."""
 
     @abstractmethod
-    async def drop_task(self, task: str) -> bool:
-        """Forget the task and its waiting runs, which end CANCELLED; whether it was there. Its history stays."""
+    async def drop_task(self, task: str) -> list[Run[Any]]:
+        """Forget the task. Its waiting runs end CANCELLED and are the answer; its history stays."""
 
     @abstractmethod
     async def standings(self, tasks: Collection[str]) -> list[Standing]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
-from heapq import heappop, heappush, merge
-from itertools import islice
+from heapq import heappop, heappush, nlargest
+from itertools import chain
 from typing import Any
 
 from asyncsched.clock import Clock, SystemClock
@@ -36,6 +36,7 @@ class MemoryStore(Store):
         self._ended: dict[str, Run[Any]] = {}
         self._history: dict[str, deque[Run[Any]]] = {}
         self._written = 0
+        self._edits = 0
 
     def __str__(self) -> str:
         return "memory"
@@ -65,26 +66,29 @@ class MemoryStore(Store):
         return found
 
     async def put_task(self, declared: Declared) -> Standing:
-        known = self._tasks.get(declared.task)
-        version = 0 if known is None else known.version + 1
+        # One count for all tasks: a task that was dropped and comes back never has a version that it had before.
+        self._edits += 1
         standing = Standing(
-            declared.task, declared.declaration, declared.trigger, declared.next_us, version, declared.history_limit
+            declared.task, declared.declaration, declared.trigger, declared.next_us, self._edits, declared.history_limit
         )
         self._tasks[declared.task] = standing
         self._watermarks[declared.task] = declared.next_us
         kept = self._history.get(declared.task)
         if kept is not None and kept.maxlen != declared.history_limit:
+            for _ in range(len(kept) - declared.history_limit):
+                del self._ended[kept.popleft().id]
             self._history[declared.task] = deque(kept, maxlen=declared.history_limit)
         return standing
 
-    async def drop_task(self, task: str) -> bool:
-        known = self._tasks.pop(task, None)
+    async def drop_task(self, task: str) -> list[Run[Any]]:
+        self._tasks.pop(task, None)
         self._watermarks.pop(task, None)
         now_us = self._now_us()
-        for run in [run for run in self._live.values() if run.task == task and run.status is RunStatus.PENDING]:
+        waiting = [run for run in self._live.values() if run.task == task and run.status is RunStatus.PENDING]
+        for run in waiting:
             run.apply(Settled(RunStatus.CANCELLED, now_us, reason="its task was removed"))
             self._end(run)
-        return known is not None
+        return waiting
 
     async def standings(self, tasks: Collection[str]) -> list[Standing]:
         return [self._standing(self._tasks[task]) for task in tasks if task in self._tasks]
@@ -114,8 +118,11 @@ class MemoryStore(Store):
 
     async def cycle(self, acks: Sequence[Ack], limit: int) -> Cycled:
         now_us = self._now_us()
-        accepted = [ack for ack in acks if ack.run.id in self._live and ack.run.token == ack.token]
-        for ack in accepted:
+        accepted = []
+        for ack in acks:
+            if ack.run.id not in self._live or ack.run.token != ack.token:
+                continue
+            accepted.append(ack)
             ack.run.apply(ack.settled)
             if ack.run.status.final:
                 self._end(ack.run)
@@ -139,12 +146,13 @@ class MemoryStore(Store):
         return self._delayed[0][0] if self._delayed else None
 
     async def runs(self, wanted: RunFilter) -> list[Run[Any]]:
-        kept = [self._history.get(wanted.task, ())] if wanted.task else self._history.values()
-        live = (run for run in self._live.values() if wanted.task in (None, run.task))
-        newest_first = sorted(live, key=_age, reverse=True)
-        ended = merge(*map(reversed, kept), key=_age, reverse=True)
-        fitting = (run for run in (*newest_first, *ended) if wanted.status is None or run.status in wanted.status)
-        return list(islice(fitting, wanted.limit))
+        kept = self._history.values() if wanted.task is None else [self._history.get(wanted.task, ())]
+        fitting = (
+            run
+            for run in chain(self._live.values(), *kept)
+            if wanted.task in (None, run.task) and (wanted.status is None or run.status in wanted.status)
+        )
+        return nlargest(wanted.limit, fitting, key=_age)
 
     async def run(self, run_id: str) -> Run[Any] | None:
         return self._live.get(run_id) or self._ended.get(run_id)
@@ -196,5 +204,6 @@ class MemoryStore(Store):
             self._ended[run.id] = run
 
 
-def _age(run: Run[Any]) -> tuple[int, str]:
-    return run.created_us, run.id
+def _age(run: Run[Any]) -> tuple[int, int, str]:
+    # Fires that were missed together are recorded together; among them the later fire is the newer one.
+    return run.created_us, run.due_us if run.scheduled_us is None else run.scheduled_us, run.id

@@ -94,7 +94,7 @@ class Stage:
 
     def fires(self, task: str) -> list[str]:
         """For which instants the task ran, in order, as ISO texts in its zone: ``"2026-03-27T18:00+01:00"``."""
-        zone = load_zone(self._task(task).tz or self.scheduler.tz or "UTC")
+        zone = load_zone(self._task(task).zone(self.scheduler.tz or "UTC"))
         instants = [run.scheduled_for for run in self.runs(task)]
         return [iso(instant.astimezone(zone)) for instant in instants if instant is not None]
 

@@ -1,0 +1,135 @@
+"""What type checkers see of the public names. Never run: mypy and pyright read it, and must agree.
+
+A line with ``type: ignore`` is a mistake that both must find; an ignore that is not needed is an error itself.
+"""
+
+# pyright: reportUnnecessaryTypeIgnoreComment=true
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Coroutine
+from datetime import datetime, timedelta
+from typing import Any, assert_type
+
+from asyncsched import Registry, Retry, Run, RunStatus, Scheduler, Task, at, cron, current_run, every, task, when
+from asyncsched.events import Event, RunEnded
+from asyncsched.triggers import Cron, Daily, Every
+
+
+@every("5s", retry=3, timeout="1m", missed="all", overlap="allow", tz="Europe/Berlin")
+async def extract(limit: int = 10) -> list[int]:
+    return [limit]
+
+
+@at("14:30", "18:00", days="mon-fri", grace=timedelta(minutes=5))
+def report() -> str:
+    return ""
+
+
+@cron("0 4 * * *", retry=Retry(attempts=3, wait="10s", on=(OSError, ValueError)))
+async def nightly() -> None: ...
+
+
+@when([Cron("0 4 * * *"), Daily("12:00"), "every 5 minutes", timedelta(hours=1)])
+def often() -> None: ...
+
+
+@task
+async def send_mail(to: str, code: str, *, urgent: bool = False) -> bool:
+    return urgent
+
+
+@task(priority=5, tags=["mail"])
+def plain(number: int) -> float:
+    return number / 2
+
+
+class Service:
+    @every("1m", kwargs={"self": None})
+    async def poll(self, count: int = 1) -> bytes:
+        return b"" * count
+
+
+async def decorated_names_stay_functions() -> None:
+    assert_type(await extract(3), list[int])
+    assert_type(report(), str)
+    assert_type(plain(3), float)
+    assert_type(await Service().poll(2), bytes)
+    plain("3")  # type: ignore[arg-type]
+    report(1)  # type: ignore[call-arg]
+    await Service().poll("2")  # type: ignore[arg-type]
+
+
+async def submit_takes_what_the_function_takes() -> None:
+    rows = await extract.submit()
+    assert_type(rows, Run[list[int]])
+    assert_type(await rows, list[int])
+    half = await plain.submit(3)
+    assert_type(half, Run[float])
+    assert_type(await half, float)
+    assert_type(await (await send_mail.submit("a@b.c", code="1", urgent=True)), bool)
+    await send_mail.submit("a@b.c")  # type: ignore[call-overload]
+    await send_mail.submit("a@b.c", kode="1")  # type: ignore[call-overload]
+    await send_mail.submit("a@b.c", 1)  # type: ignore[call-overload]
+    await plain.submit(rows)  # type: ignore[arg-type]
+
+
+def options_are_checked() -> None:
+    every("5s", retrys=3)  # type: ignore[call-arg]
+    every("5s", missed="never")  # type: ignore[arg-type]
+    every(5)  # type: ignore[arg-type]
+    cron(["* * * * *"])  # type: ignore[arg-type]
+    when(5)  # type: ignore[arg-type]
+    every("5s", timeout=5)  # type: ignore[arg-type]
+    Retry(attempts="3")  # type: ignore[arg-type]
+    Task(report, colour="red")  # type: ignore[call-arg]
+    Scheduler(shutdown_timeout=5)  # type: ignore[arg-type]
+
+
+def tasks_are_values() -> None:
+    assert_type(Task(report, every={"minutes": 5}), Task[[], str])
+    assert_type(Task(plain.__wrapped__, run_at=datetime(2026, 1, 1), args=(1,))(2), float)
+    once: Task[[int], Coroutine[Any, Any, list[int]]] = Task(func=extract.__wrapped__, trigger=Every("5s"))
+    del once
+    registry = Registry()
+    assert_type(registry.register(Task(report, at="09:00")), Task[[], str])
+    assert_type(registry["report"], Task[..., Any])
+    wide: Task[..., object] = Task(report)  # covariant in its result
+    assert_type(wide.next_fire, datetime | None)
+    narrow: Task[[], int] = Task(report)  # type: ignore[arg-type]
+    del narrow
+
+
+def a_registry_and_a_scheduler_decorate_alike() -> None:
+    registry = Registry()
+    scheduler = Scheduler(registry=registry, tz="UTC", threads=4)
+
+    @registry.every(minutes=5)
+    def one(number: int = 1) -> str:
+        return str(number)
+
+    @scheduler.task
+    async def two() -> int:
+        return 2
+
+    assert_type(one(2), str)
+    running: Coroutine[Any, Any, int] = two()
+    running.close()
+    taken: Callable[[int], str] = one
+    del taken
+
+
+async def a_scheduler_is_entered() -> AsyncIterator[Event]:
+    async with Scheduler() as scheduler:
+        assert_type(scheduler, Scheduler)
+        assert_type(await scheduler.tasks.list(), list[Task[..., Any]])
+        assert_type(await scheduler.tasks.next_fires(3), list[tuple[str, datetime]])
+        assert_type(await scheduler.runs.get("x"), Run[Any])
+        (run,) = await scheduler.runs.list(status=["FAILED", RunStatus.CANCELLED])
+        assert_type(run.status, RunStatus)
+        assert_type(run.started_at, datetime | None)
+        assert_type(run.error, BaseException | None)
+        assert_type(current_run(), Run[Any])
+        scheduler.events.on({RunEnded}, print)
+        async for event in scheduler.events.stream({RunEnded}):
+            yield event
