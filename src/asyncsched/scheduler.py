@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import timedelta, tzinfo
 from random import Random
 from typing import Any, Self, TypeAlias
@@ -110,11 +110,6 @@ class Scheduler(Decorators):
             return list(self._registry)
         return [armed.task for armed in self._engine.living.tasks.values()]
 
-    @property
-    def registry(self) -> Registry:
-        """The declared tasks that this scheduler serves."""
-        return self._registry
-
     def register(self, task: AnyTask) -> AnyTask:
         """Declare ``task`` for this scheduler, before it is entered.
 
@@ -169,15 +164,13 @@ class Scheduler(Decorators):
             self._engine = None
         return self.drained
 
-    async def crash(self) -> None:
-        """End as if the process had been killed: for tests of what comes after. The store is told nothing."""
-        engine = self._running()
-        self._engine = None
-        await engine.crash()
-
     @contextlib.contextmanager
-    def simulated(self, *, clock: Clock, tz: str, random: Random, executor: Executor | None = None) -> Iterator[None]:
+    def simulated(
+        self, *, clock: Clock, tz: str, random: Random, executor: Executor | None = None
+    ) -> Iterator[Callable[[], Awaitable[None]]]:
         """Let this scheduler live by another clock, on a fresh memory store, until the block is left.
+
+        What is given is a coroutine function that ends the running scheduler as if its process had been killed.
 
         With ``executor`` every call goes to it, in place of the task's own: a dry run calls nothing.
 
@@ -190,8 +183,14 @@ class Scheduler(Decorators):
         self._clock, self._tz, self._random, self._store = clock, tz, random, MemoryStore()
         if executor is not None:
             self._executors = dict.fromkeys(self._executors, executor)
+
+        async def crash() -> None:
+            engine = self._running()
+            self._engine = None
+            await engine.crash()
+
         try:
-            yield
+            yield crash
         finally:
             self._clock, self._tz, self._random, self._store, self._executors = before
 

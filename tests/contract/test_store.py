@@ -692,6 +692,18 @@ async def test_runs_of_one_instant_come_by_their_ids_the_latest_first(store: Sto
     assert await ids(store) == ["r3", "r2", "r1", "r0"]
 
 
+async def test_fires_that_were_handled_together_come_by_their_instants_the_latest_first(store: Store) -> None:
+    standing = await store.put_task(declared())
+    instants = {"r2": START_US - 20, "r0": START_US - 10, "r1": START_US - 30}
+    runs = [a_run(name=name, due_us=at_us) for name, at_us in instants.items()]
+    for run in runs:
+        run.scheduled_us = run.due_us
+    await store.fire([order(standing, runs=runs)])
+    assert await ids(store) == ["r0", "r2", "r1"]
+    await finish(store, await claim(store))
+    assert await ids(store) == ["r0", "r2", "r1"]
+
+
 async def test_a_run_is_found_by_its_id_in_every_part_of_its_life(store: Store) -> None:
     assert await store.run("r") is None
     await store.submit([a_run(name="r")])

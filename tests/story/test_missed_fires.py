@@ -50,6 +50,13 @@ async def test_skip_runs_none_of_them_and_records_each(virtual: Any) -> None:
         assert seconds(sched.runs()) == [70]
 
 
+async def test_the_one_that_is_not_late_runs(virtual: Any) -> None:
+    async with virtual(every_ten_seconds(missed="skip"), at=T0) as sched:
+        await sched.jump("61s")
+        assert seconds(sched.skips()) == [10, 20, 30, 40, 50]
+        assert seconds(sched.runs()) == [60]
+
+
 async def test_all_runs_each_the_oldest_first_one_after_another(virtual: Any) -> None:
     running = most = 0
 

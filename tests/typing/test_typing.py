@@ -25,5 +25,5 @@ def test_mypy_finds_each_marked_mistake_and_no_other(tmp_path: Path) -> None:
     # A process of its own: mypy keeps hundreds of megabytes, and its cache makes the next one fast.
     command = [sys.executable, "-m", "mypy", "--config-file", str(ROOT / "pyproject.toml"), "--no-pretty", str(bare)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
-    found = re.findall(r"bare\.py:(\d+): error: .*\[([a-z-]+)\]$", done.stdout, re.MULTILINE)
-    assert {(int(number), code) for number, code in found} == marked, done.stdout + done.stderr
+    errors = re.findall(r"bare\.py:(\d+): error: .*\[([a-z-]+)\]$", done.stdout, re.MULTILINE)
+    assert {(int(number), code) for number, code in errors} == marked, done.stdout + done.stderr

@@ -133,6 +133,18 @@ def test_a_mistake_is_told_with_the_decorator_and_the_place_of_the_function(
     assert len(registry) == 0
 
 
+@pytest.mark.parametrize("name", ["every", "at", "cron", "when"])
+def test_a_decorator_without_brackets_is_told_as_such(name: str) -> None:
+    registry = Registry()
+
+    def func() -> None: ...
+
+    place = f"test_decorators.py:{func.__code__.co_firstlineno}"
+    with pytest.raises(ConfigError, match=rf"^@{name}: say when in brackets, as in @{name}\(.*\), {place}$"):
+        getattr(registry, name)(func)
+    assert len(registry) == 0
+
+
 def test_a_mistake_with_a_function_that_nobody_can_place_is_told_without_one() -> None:
     with pytest.raises(ConfigError, match=r"give the task an id=$"):
         Registry().every("5s")(functools.partial(print))

@@ -72,5 +72,5 @@ def test_registries_keep_apart() -> None:
     registry.register(a_task("kept"))
     assert "kept" not in default_registry
     assert "kept" not in Registry()
-    assert Scheduler(registry=registry, tz="UTC").registry is registry
-    assert Scheduler(tz="UTC").registry is default_registry
+    assert Scheduler(registry=registry, tz="UTC").served() == list(registry)
+    assert Scheduler(tz="UTC").served() == list(default_registry)

@@ -90,6 +90,7 @@ def test_a_run_that_is_tried_again_keeps_its_error_and_is_nobody_s() -> None:
     run.apply(settle(Succeeded(7), 2, Retry(attempts=2), NOW + 7 * SECOND))
     assert (run.status, run.attempt, run.result, run.error, run.token) == (S, 2, 7, None, 4)
     assert run.duration == timedelta(seconds=1)
+    assert run.finished_at == datetime(2026, 1, 1, 0, 0, 7, tzinfo=UTC)
 
 
 def test_an_attempt_that_is_handed_back_does_not_count() -> None:

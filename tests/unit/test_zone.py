@@ -84,6 +84,17 @@ def test_the_system_s_zone_has_the_name_that_tz_says(tz: Callable[[str], None], 
     assert load_zone("local").key == zone_name("local") == spelled.removeprefix(":")
 
 
+def test_a_system_that_says_nothing_has_a_zone_with_a_name_or_asks_for_one(
+    tz: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tz("UTC")
+    monkeypatch.delenv("TZ")
+    time.tzset()
+    monkeypatch.setattr("tzlocal.get_localzone_name", lambda: None)
+    with pytest.raises(TimeZoneError, match=r"has no IANA name \(TZ=''\): give the zone by name"):
+        system_zone_name()
+
+
 @pytest.mark.parametrize("spelled", ["CET-1CEST,M3.5.0,M10.5.0/3", "EST5EDT4", "XYZ-3", "XYZ0", "Mars/Olympus"])
 def test_a_system_zone_without_a_name_is_refused_with_the_cure(tz: Callable[[str], None], spelled: str) -> None:
     tz(spelled)

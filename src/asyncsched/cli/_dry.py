@@ -13,6 +13,7 @@ from asyncsched.clock import from_us
 from asyncsched.errors import ConfigError
 from asyncsched.events import Event
 from asyncsched.executors import Executor
+from asyncsched.registry import Registry
 from asyncsched.scheduler import Scheduler
 from asyncsched.testing import VirtualClock, VirtualLoop
 from asyncsched.triggers._daytime import instant_us
@@ -64,7 +65,10 @@ async def dry_run(
     loop = asyncio.get_running_loop()
     assert isinstance(loop, VirtualLoop)
     clock = VirtualClock(loop, at)
-    double = Scheduler(registry=scheduler.registry, shutdown_timeout=timedelta(0))
+    registry = Registry()
+    for task in scheduler.served():
+        registry.register(task)
+    double = Scheduler(registry=registry, shutdown_timeout=timedelta(0))
     double.events.on({Event}, tell)
     with double.simulated(clock=clock, tz=zone, random=Random(0), executor=StandIn(clock, takes)):
         async with double:

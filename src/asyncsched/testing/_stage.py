@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -28,9 +28,10 @@ _SHOWN = 20
 class Stage:
     """A running scheduler on virtual time, and what happened on it so far."""
 
-    def __init__(self, scheduler: Scheduler, clock: VirtualClock) -> None:
+    def __init__(self, scheduler: Scheduler, clock: VirtualClock, crash: Callable[[], Awaitable[None]]) -> None:
         self.scheduler = scheduler
         self.clock = clock
+        self._crash = crash
         self.events: list[Event] = []
         """Every event so far, oldest first."""
         self._waiting: list[tuple[str | None, RunStatus, asyncio.Future[Run[Any]]]] = []
@@ -109,7 +110,7 @@ class Stage:
 
     async def crash(self) -> None:
         """End the scheduler as ``kill -9`` would: nothing is finished, nothing is told to the store."""
-        await self.scheduler.crash()
+        await self._crash()
 
     async def restart(self) -> None:
         """Start the scheduler again, after ``crash`` or after having left it, on the same store."""
@@ -181,8 +182,8 @@ async def virtual(
     clock = VirtualClock(loop, _instant(at, zone))
     async with AsyncExitStack() as stack:
         stack.enter_context(Travel(clock))
-        stack.enter_context(scheduler.simulated(clock=clock, tz=zone, random=Random(seed)))
-        stage = await stack.enter_async_context(Stage(scheduler, clock))
+        crash = stack.enter_context(scheduler.simulated(clock=clock, tz=zone, random=Random(seed)))
+        stage = await stack.enter_async_context(Stage(scheduler, clock, crash))
         await scheduler.start()
         try:
             yield stage
