@@ -42,7 +42,9 @@ class Policy:
     timeout: for each attempt, after which it is cancelled and counts as a ``TimeoutError``.
     immediate: fire once when the task is first registered, then as the trigger says.
     anchor: where an interval is measured from: its own ``"grid"``, or the ``"completion"`` of the last run.
+    max_running: how many runs of the task may be ready or running at once; more wait. ``None`` is no limit.
     priority: of runs that are ready at once the greater starts first.
+    queue: which nodes may run it, and under which limit, goes by its queue.
     history_limit: how many ended runs of the task are kept.
     """
 
@@ -54,7 +56,9 @@ class Policy:
     timeout: timedelta | None = None
     immediate: bool = False
     anchor: Anchor = "grid"
+    max_running: int | None = None
     priority: int = 0
+    queue: str = "default"
     history_limit: int = 100
 
     @classmethod
@@ -74,6 +78,12 @@ class Policy:
             value = checked.get(name, least)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ConfigError(f"{name}={value!r}: a whole number from {least} on")
+        limit = checked.get("max_running")
+        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+            raise ConfigError(f"max_running={limit!r}: a whole number from 1 on, or None for no limit")
+        queue = checked.get("queue", "default")
+        if not isinstance(queue, str) or not queue:
+            raise ConfigError(f"queue={queue!r}: the name of a queue")
         if not isinstance(checked.get("immediate", False), bool):
             raise ConfigError(f"immediate={checked['immediate']!r}: True or False")
         for name, zero in (("grace", True), ("timeout", False)):
@@ -82,6 +92,12 @@ class Policy:
         if "retry" in checked:
             checked["retry"] = Retry.of(checked["retry"])
         return cls(**checked)
+
+    @property
+    def limit(self) -> int | None:
+        """How many runs of the task may be ready or running at once; ``None`` is no limit."""
+        one_by_one = self.missed == "all" and self.overlap != "allow"
+        return 1 if one_by_one else self.max_running
 
     @property
     def timeout_us(self) -> int | None:

@@ -52,6 +52,8 @@ class SkipReason(StrEnum):
 
     OVERLAP = "overlap"
     MISSED = "missed"
+    PAUSED = "paused"
+    SKIPPED = "skipped"
 
 
 class Succeeded(NamedTuple):
@@ -132,6 +134,8 @@ class Run(Generic[T_co]):
     """What the last attempt raised."""
     notes: dict[str, Any] | None = None
     """What the function itself noted by ``set``."""
+    retry_of: str | None = None
+    """The id of the ended run that this one repeats by hand."""
     _waiters: list[asyncio.Future[None]] | None = None
 
     def __init__(
@@ -144,7 +148,9 @@ class Run(Generic[T_co]):
         scheduled_us: int | None = None,
         stands_for: int = 1,
         priority: int = 0,
-        serial: str | None = None,
+        limit_key: str | None = None,
+        limit: int = 1,
+        queue: str = "default",
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] = _NO_ARGUMENTS,
     ) -> None:
@@ -158,7 +164,10 @@ class Run(Generic[T_co]):
             scheduled_us: the instant of the trigger that it is for; ``None`` for a submitted run.
             stands_for: how many fires it, or this record of skipped ones, stands for.
             priority: of runs that are ready at once the greater starts first.
-            serial: runs with the same key wait for each other, first come, first served.
+            limit_key: of the runs with this key at most ``limit`` are ready or running; the others wait, first
+                come, first served.
+            limit: see there.
+            queue: who may claim it; nodes and limits go by it.
             args: what the function is called with.
             kwargs: likewise, by name.
         """
@@ -169,7 +178,9 @@ class Run(Generic[T_co]):
         self.scheduled_us = scheduled_us
         self.stands_for = stands_for
         self.priority = priority
-        self.serial = serial
+        self.limit_key = limit_key
+        self.limit = limit
+        self.queue = queue
         self.args = args
         self.kwargs = kwargs
 

@@ -42,7 +42,9 @@ class PolicyOptions(TypedDict, total=False):
     timeout: timedelta | str | None
     immediate: bool
     anchor: Anchor
+    max_running: int | None
     priority: int
+    queue: str
     history_limit: int
 
 

@@ -37,12 +37,12 @@ def declared(
 
 def a_run(
     task: str = "t", *, created_us: int = START_US, due_us: int | None = None, priority: int = 0,
-    serial: str | None = None, name: str | None = None,
+    limit_key: str | None = None, name: str | None = None,
 ) -> Run[Any]:  # fmt: skip
     # Ids sort as they were made, as those of the engine do.
     run_id = name or new_run_id((START_US // 1000 + next(_numbers)) * 1000, _random)
     due_us = created_us if due_us is None else due_us
-    return Run(id=run_id, task=task, created_us=created_us, due_us=due_us, priority=priority, serial=serial)
+    return Run(id=run_id, task=task, created_us=created_us, due_us=due_us, priority=priority, limit_key=limit_key)
 
 
 def a_skip(task: str = "t", *, created_us: int = START_US) -> Run[Any]:
@@ -134,7 +134,7 @@ async def test_runs_that_a_vanished_owner_left_running_are_handed_back(bench: Be
 
 async def test_a_run_that_is_handed_back_keeps_its_place_before_the_others_of_its_key(bench: Bench) -> None:
     store = await bench.enter("n1")
-    await store.submit([a_run(name="first", serial="k"), a_run(name="second", serial="k")])
+    await store.submit([a_run(name="first", limit_key="k"), a_run(name="second", limit_key="k")])
     assert names(await claim(store)) == ["first"]
     store = await bench.enter("n2")
     claimed = await claim(store)
@@ -355,7 +355,7 @@ async def test_a_task_that_waits_for_a_completion_is_set_going_by_an_order_from_
 async def test_a_submitted_run_is_claimed_with_all_that_was_given(store: Store) -> None:
     run = Run[Any](
         id="r", task="t", created_us=START_US, due_us=START_US, scheduled_us=START_US - 5, stands_for=3, priority=2,
-        serial="k", args=(1, "two"), kwargs={"three": [3]},
+        limit_key="k", args=(1, "two"), kwargs={"three": [3]},
     )  # fmt: skip
     await store.submit([run])
     waiting = await store.run("r")
@@ -363,7 +363,7 @@ async def test_a_submitted_run_is_claimed_with_all_that_was_given(store: Store) 
     assert (waiting.status, waiting.attempt, waiting.token) == (RunStatus.PENDING, 0, 0)
     (claimed,) = await claim(store)
     assert (claimed.id, claimed.task, claimed.args, dict(claimed.kwargs)) == ("r", "t", (1, "two"), {"three": [3]})
-    assert (claimed.scheduled_us, claimed.stands_for, claimed.priority, claimed.serial) == (START_US - 5, 3, 2, "k")
+    assert (claimed.scheduled_us, claimed.stands_for, claimed.priority, claimed.limit_key) == (START_US - 5, 3, 2, "k")
 
 
 async def test_a_claimed_run_is_running_here_with_a_new_token_and_is_claimed_once(store: Store, bench: Bench) -> None:
@@ -513,7 +513,7 @@ async def test_a_run_that_is_tried_again_waits_for_its_instant_and_keeps_its_err
 
 
 async def test_what_is_acknowledged_makes_way_for_what_is_claimed_in_the_same_cycle(store: Store) -> None:
-    await store.submit([a_run(name="first", serial="k"), a_run(name="second", serial="k"), a_run(name="again")])
+    await store.submit([a_run(name="first", limit_key="k"), a_run(name="second", limit_key="k"), a_run(name="again")])
     first, again = await claim(store)
     acks = [await ack_of(store, first, Succeeded(None)), await ack_of(store, again, Raised(ValueError()), Retry())]
     cycled = await store.cycle(acks, 100)
@@ -524,8 +524,8 @@ async def test_what_is_acknowledged_makes_way_for_what_is_claimed_in_the_same_cy
 
 
 async def test_runs_of_one_key_run_one_at_a_time_in_the_order_of_their_submission(store: Store) -> None:
-    await store.submit([a_run("a", name="1", serial="k", priority=0), a_run("b", name="2", serial="k", priority=9)])
-    await store.submit([a_run("a", name="3", serial="k", due_us=START_US - 60 * SECOND)])
+    await store.submit([a_run("a", name="1", limit_key="k", priority=0), a_run("b", name="2", limit_key="k", priority=9)])
+    await store.submit([a_run("a", name="3", limit_key="k", due_us=START_US - 60 * SECOND)])
     seen = []
     while claimed := await claim(store):
         assert len(claimed) == 1
@@ -536,14 +536,14 @@ async def test_runs_of_one_key_run_one_at_a_time_in_the_order_of_their_submissio
 
 
 async def test_keys_do_not_hold_up_each_other_nor_runs_without_one(store: Store) -> None:
-    await store.submit([a_run(name=f"{key}{number}", serial=key) for number in (1, 2) for key in ("k", "l")])
+    await store.submit([a_run(name=f"{key}{number}", limit_key=key) for number in (1, 2) for key in ("k", "l")])
     await store.submit([a_run(name="free 1"), a_run(name="free 2")])
     assert names(await claim(store)) == ["k1", "l1", "free 1", "free 2"]
 
 
 async def test_runs_that_a_fire_has_made_wait_for_each_other_too(store: Store) -> None:
     standing = await store.put_task(declared())
-    await store.fire([order(standing, runs=[a_run(name="1", serial="t"), a_run(name="2", serial="t")])])
+    await store.fire([order(standing, runs=[a_run(name="1", limit_key="t"), a_run(name="2", limit_key="t")])])
     claimed = await claim(store)
     assert names(claimed) == ["1"]
     await finish(store, claimed)
@@ -551,7 +551,7 @@ async def test_runs_that_a_fire_has_made_wait_for_each_other_too(store: Store) -
 
 
 async def test_a_run_that_is_tried_again_keeps_the_others_of_its_key_waiting(store: Store, bench: Bench) -> None:
-    await store.submit([a_run(name="1", serial="k"), a_run(name="2", serial="k")])
+    await store.submit([a_run(name="1", limit_key="k"), a_run(name="2", limit_key="k")])
     (first,) = await claim(store)
     await store.cycle([await ack_of(store, first, Raised(ValueError()), Retry(wait="5s"))], 0)
     assert await claim(store) == []
@@ -565,7 +565,7 @@ async def test_a_run_that_is_tried_again_keeps_the_others_of_its_key_waiting(sto
 async def test_a_waiting_run_that_is_cancelled_holds_up_nobody(store: Store) -> None:
     for task in ("t", "gone"):
         await store.put_task(declared(task))
-    await store.submit([a_run(name="1", serial="k"), a_run("gone", name="2", serial="k"), a_run(name="3", serial="k")])
+    await store.submit([a_run(name="1", limit_key="k"), a_run("gone", name="2", limit_key="k"), a_run(name="3", limit_key="k")])
     (first,) = await claim(store)
     await store.drop_task("gone")
     assert await claim(store) == []
@@ -577,8 +577,8 @@ async def test_a_waiting_run_that_is_cancelled_holds_up_nobody(store: Store) -> 
 async def test_a_run_that_is_cancelled_before_its_start_makes_way(store: Store, due_us: int) -> None:
     for task in ("t", "gone"):
         await store.put_task(declared(task))
-    await store.submit([a_run("gone", name="1", serial="k", due_us=due_us), a_run("gone", name="2", serial="k")])
-    await store.submit([a_run(name="3", serial="k"), a_run(name="4", serial="k")])
+    await store.submit([a_run("gone", name="1", limit_key="k", due_us=due_us), a_run("gone", name="2", limit_key="k")])
+    await store.submit([a_run(name="3", limit_key="k"), a_run(name="4", limit_key="k")])
     await store.drop_task("gone")
     cycled = await store.cycle([], 100)
     assert (names(cycled.claimed), cycled.next_due_us) == (["3"], None)
@@ -588,7 +588,7 @@ async def test_a_run_that_is_cancelled_before_its_start_makes_way(store: Store, 
 
 async def test_a_key_is_free_again_when_its_runs_have_ended(store: Store) -> None:
     for name in ("1", "2"):
-        await store.submit([a_run(name=name, serial="k")])
+        await store.submit([a_run(name=name, limit_key="k")])
         claimed = await claim(store)
         assert names(claimed) == [name]
         await finish(store, claimed)
@@ -756,7 +756,7 @@ async def live_through(bench: Bench, steps: list[tuple[str, Any, Any, Any]]) -> 
         assert len(cycled.claimed) <= limit
         for run in cycled.claimed:
             assert run.id not in running
-            assert run.serial is None or run.serial not in {other.serial for other in running.values()}
+            assert run.limit_key is None or run.limit_key not in {other.limit_key for other in running.values()}
             running[run.id] = run
             started.extend([run.id] if run.attempt == 1 else [])
         order_of_claims = [(-run.priority, run.due_us) for run in cycled.claimed]
@@ -767,7 +767,7 @@ async def live_through(bench: Bench, steps: list[tuple[str, Any, Any, Any]]) -> 
     for number, (verb, first, second, third) in enumerate(steps):
         if verb == "submit":
             due_us = await store.now_us() + third * SECOND
-            await store.submit([a_run(first, name=f"r{number}", serial=second, due_us=due_us, priority=third % 2)])
+            await store.submit([a_run(first, name=f"r{number}", limit_key=second, due_us=due_us, priority=third % 2)])
             submitted.append((f"r{number}", second))
         elif verb == "cycle":
             await exchange(first, second, third)

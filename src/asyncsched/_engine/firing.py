@@ -116,14 +116,13 @@ class Firing:
 
     def _order(self, armed: ArmedTask, due: Due, next_us: int | None, now_us: int) -> FireOrder:
         policy, live = armed.policy, armed.live
-        serial = armed.task.id if policy.missed == "all" and policy.overlap != "allow" else None
         runs = []
         skips = [self._skip(armed, planned, SkipReason.MISSED, now_us) for planned in due.skips]
         for planned in due.runs:
             # Runs that wait for one another do not overlap.
             reason = None if due.one_by_one else overlap_reason(policy, live)
             if reason is None:
-                runs.append(self._run(armed, planned, now_us, serial))
+                runs.append(self._run(armed, planned, now_us))
                 live += 1
             else:
                 skips.append(self._skip(armed, planned, reason, now_us))
@@ -131,8 +130,8 @@ class Firing:
             next_us = _after_completion(armed, now_us)
         return FireOrder(armed.task.id, armed.version, armed.next_us, next_us, runs, skips)
 
-    def _run(self, armed: ArmedTask, planned: Planned, now_us: int, serial: str | None) -> Run[Any]:
-        task = armed.task
+    def _run(self, armed: ArmedTask, planned: Planned, now_us: int) -> Run[Any]:
+        task, policy = armed.task, armed.policy
         return Run(
             id=new_run_id(now_us, self._random),
             task=task.id,
@@ -140,14 +139,16 @@ class Firing:
             due_us=planned.scheduled_us,
             scheduled_us=planned.scheduled_us,
             stands_for=planned.stands_for,
-            priority=armed.policy.priority,
-            serial=serial,
+            priority=policy.priority,
+            limit_key=None if armed.limit is None else task.id,
+            limit=armed.limit or 1,
+            queue=policy.queue,
             args=task.args,
             kwargs=task.kwargs,
         )
 
     def _skip(self, armed: ArmedTask, planned: Planned, reason: SkipReason, now_us: int) -> Run[Any]:
-        run = self._run(armed, planned, now_us, None)
+        run = self._run(armed, planned, now_us)
         run.become(RunStatus.SKIPPED)
         run.reason = reason
         run.finished_us = now_us

@@ -21,12 +21,13 @@ Ending = Literal["timeout", "cancelled", "shutdown"]
 class ArmedTask(Wakeup):
     """A task that this scheduler serves, and where it stands. It rings when it is due to fire."""
 
-    __slots__ = ("due", "live", "next_us", "overdue", "policy", "task", "trigger", "version", "zone")
+    __slots__ = ("due", "limit", "live", "next_us", "overdue", "policy", "task", "trigger", "version", "zone")
 
     def __init__(self, task: Task[..., Any], zone: ZoneInfo, standing: Standing, due: list[ArmedTask]) -> None:
         super().__init__()
         self.task = task
         self.policy: Policy = task.policy
+        self.limit = task.policy.limit
         self.zone = zone
         self.due = due
         self.live = 0

@@ -1,7 +1,9 @@
 """Stores: where tasks, runs and history are kept."""
 
 from asyncsched.stores._base import (
+    FOREVER,
     Ack,
+    Amendment,
     Cycled,
     Declared,
     FireOrder,
@@ -12,4 +14,16 @@ from asyncsched.stores._base import (
 )
 from asyncsched.stores.memory import MemoryStore
 
-__all__ = ["Ack", "Cycled", "Declared", "FireOrder", "MemoryStore", "Reconciled", "RunFilter", "Standing", "Store"]
+__all__ = [
+    "FOREVER",
+    "Ack",
+    "Amendment",
+    "Cycled",
+    "Declared",
+    "FireOrder",
+    "MemoryStore",
+    "Reconciled",
+    "RunFilter",
+    "Standing",
+    "Store",
+]

@@ -7,13 +7,16 @@ answer, not an exception. Every comparison of instants uses the store's own cloc
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 from asyncsched.clock import Clock
 from asyncsched.run import Run, RunStatus, Settled
 from asyncsched.triggers import Trigger
+
+FOREVER = 2**62
+"""Later than everything, in microseconds since the epoch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,8 @@ class Standing:
 
     next_us: the watermark: the earliest fire that has not been accounted for.
     version: grows with every edit; a fire decided on an older one fires nothing.
+    paused_until_us: no fires become runs before then; ``None`` if the task is not paused, ``FOREVER`` without end.
+    skip_us: the fire at this instant is skipped.
     """
 
     task: str
@@ -47,6 +52,8 @@ class Standing:
     next_us: int | None
     version: int
     history_limit: int
+    paused_until_us: int | None = None
+    skip_us: int | None = None
 
 
 class Reconciled(NamedTuple):
@@ -55,6 +62,13 @@ class Reconciled(NamedTuple):
     standings: list[Standing]
     added: list[str]
     changed: list[str]
+
+
+class Amendment(NamedTuple):
+    """What an operator changes of a task, beside what code declares; it outlives a new declaration."""
+
+    paused_until_us: int | None
+    skip_us: int | None
 
 
 class FireOrder(NamedTuple):
@@ -77,7 +91,7 @@ class Ack(NamedTuple):
 
 
 class Cycled(NamedTuple):
-    """What ``cycle`` did: the acknowledgements that counted, the runs claimed, and when more will be ready."""
+    """What ``cycle`` did: the acknowledgements that counted, the runs claimed, and when a delayed one will be ready."""
 
     accepted: list[Ack]
     claimed: list[Run[Any]]
@@ -132,6 +146,13 @@ class Store(ABC):
         """Add the task, or replace it: its history stays, its version grows, its watermark is the declared one."""
 
     @abstractmethod
+    async def amend(self, task: str, version: int, amendment: Amendment) -> Standing | None:
+        """Write what an operator changed if the task still has this version, which then grows.
+
+        Where the task stands afterwards: a loser finds the newest version there. ``None`` if it is unknown.
+        """
+
+    @abstractmethod
     async def drop_task(self, task: str) -> list[Run[Any]]:
         """Forget the task. Its waiting runs end CANCELLED and are the answer; its history stays."""
 
@@ -152,12 +173,18 @@ class Store(ABC):
         """Write runs that no trigger made."""
 
     @abstractmethod
-    async def cycle(self, acks: Sequence[Ack], limit: int) -> Cycled:
+    async def cycle(self, acks: Sequence[Ack], limit: int, queues: Mapping[str, int] | None = None) -> Cycled:
         """Acknowledge attempts, then claim up to ``limit`` ready runs: greater priority, then earlier due first.
+
+        With ``queues`` only runs of these queues, and of each at most so many.
 
         An acknowledgement counts if the run's token is the one it names; the run is then brought up to date in
         place, and is history if it has ended. A claimed run is RUNNING on this node, with a new token.
         """
+
+    @abstractmethod
+    async def cancel(self, run_ids: Collection[str], reason: str) -> list[Run[Any]]:
+        """End those of the runs that are PENDING as CANCELLED; these. Running ones are left to their node."""
 
     @abstractmethod
     async def runs(self, wanted: RunFilter) -> list[Run[Any]]:
@@ -166,3 +193,7 @@ class Store(ABC):
     @abstractmethod
     async def run(self, run_id: str) -> Run[Any] | None:
         """The run of this id, live or ended; ``None`` if it is unknown or no longer kept."""
+
+    @abstractmethod
+    def recent(self, task: str) -> Sequence[Run[Any]]:
+        """The ended runs and skips of the task that this process knows without asking anybody, newest first."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from heapq import heappop, heappush, nlargest
 from itertools import chain
@@ -12,7 +12,7 @@ from typing import Any
 from asyncsched.clock import Clock, SystemClock
 from asyncsched.retry import NO_RETRY
 from asyncsched.run import HandedBack, Run, RunStatus, Settled, settle
-from asyncsched.stores._base import Ack, Cycled, Declared, FireOrder, Reconciled, RunFilter, Standing, Store
+from asyncsched.stores._base import Ack, Amendment, Cycled, Declared, FireOrder, Reconciled, RunFilter, Standing, Store
 
 # Tasks that were never declared have none of their own.
 _HISTORY_LIMIT = 100
@@ -29,9 +29,9 @@ class MemoryStore(Store):
         self._tasks: dict[str, Standing] = {}
         self._watermarks: dict[str, int | None] = {}
         self._live: dict[str, Run[Any]] = {}
-        self._ready: list[tuple[int, int, int, Run[Any]]] = []
+        self._ready: dict[str, list[tuple[int, int, int, Run[Any]]]] = {}
         self._delayed: list[tuple[int, int, Run[Any]]] = []
-        self._holders: dict[str, Run[Any]] = {}
+        self._holders: dict[str, set[str]] = {}
         self._queued: dict[str, deque[Run[Any]]] = {}
         self._ended: dict[str, Run[Any]] = {}
         self._history: dict[str, deque[Run[Any]]] = {}
@@ -68,8 +68,15 @@ class MemoryStore(Store):
     async def put_task(self, declared: Declared) -> Standing:
         # One count for all tasks: a task that was dropped and comes back never has a version that it had before.
         self._edits += 1
+        known = self._tasks.get(declared.task)
         standing = Standing(
-            declared.task, declared.declaration, declared.trigger, declared.next_us, self._edits, declared.history_limit
+            declared.task,
+            declared.declaration,
+            declared.trigger,
+            declared.next_us,
+            self._edits,
+            declared.history_limit,
+            None if known is None else known.paused_until_us,
         )
         self._tasks[declared.task] = standing
         self._watermarks[declared.task] = declared.next_us
@@ -80,15 +87,17 @@ class MemoryStore(Store):
             self._history[declared.task] = deque(kept, maxlen=declared.history_limit)
         return standing
 
+    async def amend(self, task: str, version: int, amendment: Amendment) -> Standing | None:
+        known = self._tasks.get(task)
+        if known is not None and known.version == version:
+            self._edits += 1
+            known = self._tasks[task] = replace(known, version=self._edits, **amendment._asdict())
+        return None if known is None else self._standing(known)
+
     async def drop_task(self, task: str) -> list[Run[Any]]:
         self._tasks.pop(task, None)
         self._watermarks.pop(task, None)
-        now_us = self._now_us()
-        waiting = [run for run in self._live.values() if run.task == task and run.status is RunStatus.PENDING]
-        for run in waiting:
-            run.apply(Settled(RunStatus.CANCELLED, now_us, reason="its task was removed"))
-            self._end(run)
-        return waiting
+        return await self.cancel([run.id for run in self._live.values() if run.task == task], "its task was removed")
 
     async def standings(self, tasks: Collection[str]) -> list[Standing]:
         return [self._standing(self._tasks[task]) for task in tasks if task in self._tasks]
@@ -116,7 +125,7 @@ class MemoryStore(Store):
         for run in runs:
             self._write(run, now_us)
 
-    async def cycle(self, acks: Sequence[Ack], limit: int) -> Cycled:
+    async def cycle(self, acks: Sequence[Ack], limit: int, queues: Mapping[str, int] | None = None) -> Cycled:
         now_us = self._now_us()
         accepted = []
         for ack in acks:
@@ -130,20 +139,41 @@ class MemoryStore(Store):
                 self._make_ready(ack.run, now_us)
         while self._delayed and self._delayed[0][0] <= now_us:
             self._make_ready(heappop(self._delayed)[2], now_us)
+        left = None if queues is None else dict(queues)
         claimed: list[Run[Any]] = []
-        while self._ready and len(claimed) < limit:
-            run = heappop(self._ready)[3]
-            if run.status is RunStatus.PENDING:
-                run.start(self._node, now_us)
-                claimed.append(run)
-        return Cycled(accepted, claimed, self._next_due_us(now_us))
+        while (ready := self._foremost(left)) is not None and len(claimed) < limit:
+            run = heappop(ready)[3]
+            if left is not None:
+                left[run.queue] -= 1
+            run.start(self._node, now_us)
+            claimed.append(run)
+        return Cycled(accepted, claimed, self._next_due_us(now_us, more=ready is not None))
 
-    def _next_due_us(self, now_us: int) -> int | None:
-        if self._ready:
+    def _foremost(self, left: Mapping[str, int] | None) -> list[tuple[int, int, int, Run[Any]]] | None:
+        """The queue whose first run goes before those of all others that may be claimed from."""
+        best = None
+        for queue, ready in self._ready.items():
+            while ready and ready[0][3].status is not RunStatus.PENDING:
+                heappop(ready)
+            if ready and (left is None or left.get(queue, 0) > 0) and (best is None or ready[0] < best[0]):
+                best = ready
+        return best
+
+    def _next_due_us(self, now_us: int, *, more: bool) -> int | None:
+        if more:
             return now_us
         while self._delayed and self._delayed[0][2].status is not RunStatus.PENDING:
             heappop(self._delayed)
         return self._delayed[0][0] if self._delayed else None
+
+    async def cancel(self, run_ids: Collection[str], reason: str) -> list[Run[Any]]:
+        now_us = self._now_us()
+        named = (self._live.get(run_id) for run_id in run_ids)
+        waiting = [run for run in named if run is not None and run.status is RunStatus.PENDING]
+        for run in waiting:
+            run.apply(Settled(RunStatus.CANCELLED, now_us, reason=reason))
+            self._end(run)
+        return waiting
 
     async def runs(self, wanted: RunFilter) -> list[Run[Any]]:
         kept = self._history.values() if wanted.task is None else [self._history.get(wanted.task, ())]
@@ -157,39 +187,54 @@ class MemoryStore(Store):
     async def run(self, run_id: str) -> Run[Any] | None:
         return self._live.get(run_id) or self._ended.get(run_id)
 
+    def recent(self, task: str) -> Sequence[Run[Any]]:
+        return list(reversed(self._history.get(task, ())))
+
     def _standing(self, known: Standing) -> Standing:
         """Where the task stands now; the watermark moves with every fire and is kept apart."""
         return replace(known, next_us=self._watermarks[known.task])
 
     def _write(self, run: Run[Any], now_us: int) -> None:
         self._live[run.id] = run
-        if run.serial is not None and self._holders.setdefault(run.serial, run) is not run:
-            self._queued.setdefault(run.serial, deque()).append(run)
-        else:
-            self._make_ready(run, now_us)
+        if run.limit_key is not None:
+            holders = self._holders.setdefault(run.limit_key, set())
+            if len(holders) >= run.limit:
+                self._queued.setdefault(run.limit_key, deque()).append(run)
+                return
+            holders.add(run.id)
+        self._make_ready(run, now_us)
 
     def _make_ready(self, run: Run[Any], now_us: int) -> None:
         self._written += 1
         if run.due_us > now_us:
             heappush(self._delayed, (run.due_us, self._written, run))
         else:
-            heappush(self._ready, (-run.priority, run.due_us, self._written, run))
+            ready = self._ready.get(run.queue)
+            if ready is None:
+                ready = self._ready[run.queue] = []
+            heappush(ready, (-run.priority, run.due_us, self._written, run))
 
     def _end(self, run: Run[Any]) -> None:
         """Move a run that has ended to the history, and let the next of its key be ready."""
         del self._live[run.id]
         self._keep(run)
-        if run.serial is None or self._holders[run.serial] is not run:
-            return
-        del self._holders[run.serial]
-        waiting = self._queued.pop(run.serial, None)
+        if run.limit_key is not None and run.id in self._holders.get(run.limit_key, ()):
+            self._pass_on(run.limit_key, run.id)
+
+    def _pass_on(self, key: str, held_by: str) -> None:
+        """Let the next run that waits for the key have the place of the one that held it."""
+        holders, waiting = self._holders[key], self._queued.get(key)
+        holders.discard(held_by)
         while waiting:
             following = waiting.popleft()
             if following.status is RunStatus.PENDING:
-                self._holders[run.serial] = following
-                self._queued[run.serial] = waiting
+                holders.add(following.id)
                 self._make_ready(following, self._now_us())
                 break
+        if not waiting:
+            self._queued.pop(key, None)
+        if not holders:
+            del self._holders[key]
 
     def _keep(self, run: Run[Any]) -> None:
         kept = self._history.get(run.task)
