@@ -1,29 +1,22 @@
-"""How late one timer rings: the engine's timer beside ``loop.call_later``, random phase, interleaved.
+"""How late one timer rings: the engine's timer and a whole scheduler beside ``loop.call_later``, in turns.
 
-    python benchmarks/lateness.py [--rounds 5] [--timers 200] [--json FILE]
-
-Prints p50 and p99 of each in milliseconds, and their ratios, as medians over the rounds. A whole scheduler is
-measured beside them: from the instant of a one-off task to the first line of its function.
+Each delay is a few milliseconds and random, so that its phase to the loop's clock is random too. For the whole
+scheduler it is told from the instant of a one-off task to the first line of its function.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
-import platform
 import random
-import statistics
 import time
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from asyncsched import Registry, Scheduler, Task
 from asyncsched._engine.timer import Timer
 from asyncsched._heap import Wakeup
 from asyncsched.clock import SystemClock
-
-Lateness = list[float]
+from benchmarks.measures import percentile
+from benchmarks.sizes import Sizes
 
 
 class _Ring(Wakeup):
@@ -79,8 +72,24 @@ async def by_scheduler(scheduler: Scheduler, number: int) -> float:
     return at - due.timestamp()
 
 
-async def one_round(timers: int) -> dict[str, Lateness]:
-    found: dict[str, Lateness] = {"call_later": [], "timer": [], "scheduler": []}
+def measure(sizes: Sizes) -> dict[str, dict[str, float]]:
+    """Milliseconds late, p50 and p99."""
+    found = asyncio.run(_in_turns(sizes.timers))
+    figures: dict[str, dict[str, float]] = {}
+    for subject, measured, figure in (
+        ("call_later", "call_later", "timer"),
+        ("asyncsched", "timer", "timer"),
+        ("call_later", "call_later", "whole"),
+        ("asyncsched", "scheduler", "whole"),
+    ):
+        for label, share in (("p50", 0.5), ("p99", 0.99)):
+            late_ms = percentile(found[measured], share) * 1e3
+            figures.setdefault(subject, {})[f"{figure}_{label}_ms"] = late_ms
+    return figures
+
+
+async def _in_turns(timers: int) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {"call_later": [], "timer": [], "scheduler": []}
     bell = asyncio.Event()
     timer = Timer(SystemClock(), bell.set, lambda _by_us: None)
     async with Scheduler(registry=Registry(), tz="UTC") as scheduler:
@@ -90,36 +99,3 @@ async def one_round(timers: int) -> dict[str, Lateness]:
             found["scheduler"].append(await by_scheduler(scheduler, number))
     timer.close()
     return found
-
-
-def percentile(values: Lateness, share: float) -> float:
-    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--timers", type=int, default=200)
-    parser.add_argument("--json", type=Path)
-    chosen = parser.parse_args()
-    rounds = [asyncio.run(one_round(chosen.timers)) for _ in range(chosen.rounds)]
-    result = {
-        name: {
-            label: statistics.median(percentile(found[name], share) for found in rounds) * 1e3
-            for label, share in (("p50", 0.5), ("p99", 0.99))
-        }
-        for name in ("call_later", "timer", "scheduler")
-    }
-    base = result["call_later"]
-    print(f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, "
-          f"{chosen.rounds} rounds of {chosen.timers}")  # fmt: skip
-    print("| timer | p50 ms | p99 ms | p50 ratio | p99 ratio |\n|---|---|---|---|---|")
-    for name, figures in result.items():
-        ratios = [figures[label] / base[label] for label in ("p50", "p99")]
-        print(f"| {name} | {figures['p50']:.3f} | {figures['p99']:.3f} | {ratios[0]:.2f} | {ratios[1]:.2f} |")
-    if chosen.json:
-        chosen.json.write_text(json.dumps(result, indent=2) + "\n")
-
-
-if __name__ == "__main__":
-    main()

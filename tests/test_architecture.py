@@ -24,17 +24,19 @@ ROOMS = """
     triggers/_interchange.py triggers/_cron.py triggers/_daytime.py triggers/_simple.py triggers/_calendar.py
     triggers/_combine.py triggers/_exclusion.py triggers/_sentence.py triggers/_english.py triggers/__init__.py
 2 values
-    retry.py run.py signature.py policy.py task.py events.py
+    retry.py run.py signature.py policy.py naming.py options.py task.py events.py
 3 seams
     stores/_base.py executors/_base.py
 4 behind them
     stores/memory.py stores/__init__.py executors/loop.py executors/thread.py executors/__init__.py
 5 engine
-    _engine/__init__.py _engine/timer.py _engine/bus.py _engine/living.py _engine/runner.py _engine/cycle.py
-    _engine/firing.py _engine/engine.py _engine/runs.py _engine/tasks.py
+    _engine/__init__.py _engine/timer.py _engine/bus.py _engine/living.py _engine/watcher.py _engine/capacity.py
+    _engine/runner.py _engine/cycle.py _engine/firing.py _engine/arming.py _engine/intake.py _engine/engine.py
+    _engine/runs.py _engine/tasks.py
 6 facade
-    decorators.py registry.py signals.py scheduler.py __init__.py
+    decorators.py registry.py signals.py in_thread.py scheduler.py __init__.py
 7 surfaces
+    telemetry/logging.py telemetry/__init__.py
     testing/_deadlock.py testing/_loop.py testing/_clock.py testing/_travel.py testing/_stage.py testing/__init__.py
     cli/_show.py cli/_target.py cli/_changes.py cli/_dry.py cli/_explain.py cli/_look.py cli/_run.py cli/_simulate.py
     cli/__init__.py __main__.py

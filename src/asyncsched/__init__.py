@@ -5,7 +5,7 @@ import logging
 from asyncsched.errors import AsyncschedError
 from asyncsched.registry import Registry, default_registry
 from asyncsched.retry import Retry
-from asyncsched.run import Run, RunStatus, current_run
+from asyncsched.run import Run, RunContext, RunStatus, current_run
 from asyncsched.scheduler import Scheduler
 from asyncsched.task import Task
 
@@ -25,6 +25,7 @@ __all__ = [
     "Registry",
     "Retry",
     "Run",
+    "RunContext",
     "RunStatus",
     "Scheduler",
     "Task",

@@ -8,7 +8,9 @@ from datetime import datetime, time, timedelta
 from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
 from asyncsched.errors import ConfigError
-from asyncsched.task import Options, Task, interval, place_of
+from asyncsched.naming import place_of
+from asyncsched.options import Options, interval
+from asyncsched.task import Task
 from asyncsched.triggers import Cron, Daily, Every, Trigger, TriggerLike, parse_trigger
 
 P = ParamSpec("P")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from asyncsched.run import Run
@@ -61,6 +61,19 @@ class TaskRemoved(TaskEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TaskPaused(TaskEvent):
+    """An operator paused the task, until then or without end."""
+
+    until: datetime | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskResumed(TaskEvent):
+    """A paused task fires again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskBroken(TaskEvent):
     """The task's trigger raised: it does not fire until it is replaced. Other tasks are not concerned."""
 
@@ -100,6 +113,18 @@ class ClockJumped(Event):
     """The wall clock was set, or the machine slept; ``by`` is negative if it was set back."""
 
     by: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopStalled(Event):
+    """The event loop answered nobody for the time ``by``, and does again."""
+
+    by: timedelta
+    """To within a fifth of ``stall_warning``."""
+    task: str | None
+    """The id of the task whose run blocked it; ``None`` if it was something else."""
+    stack: str
+    """Where the program stood meanwhile, innermost line first, the frames of libraries counted at the end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -164,6 +164,10 @@ class Overdue:
         self.next_us = at_us
         return at_us is None or at_us > self.now_us
 
+    def records(self) -> tuple[Planned, ...]:
+        """Records of all of them as skipped."""
+        return _records(list(self.kept), self.count, self.kept[-1])
+
     def _take(self, at_us: int, count: int) -> None:
         self.count += count
         if at_us < self.old_before_us:

@@ -8,7 +8,8 @@ from typing import Any
 
 from asyncsched.decorators import AnyTask, Decorators
 from asyncsched.errors import DuplicateTask
-from asyncsched.task import Task, place_of
+from asyncsched.naming import place_of
+from asyncsched.task import Task
 
 
 class Registry(Decorators):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections.abc import Generator, Mapping
+from contextlib import suppress
 from contextvars import ContextVar
 from datetime import datetime, timedelta
 from enum import StrEnum
 from random import Random
 from types import MappingProxyType
-from typing import Any, Generic, NamedTuple, TypeVar, assert_never
+from typing import Annotated, Any, Generic, NamedTuple, TypeVar, assert_never
 
 from asyncsched.clock import from_us
 from asyncsched.errors import MisuseError, RunCancelled, RunFailed, RunSkipped
@@ -289,19 +290,38 @@ class Run(Generic[T_co]):
             if self._waiters is None:
                 self._waiters = []
             self._waiters.append(waiter)
-            yield from waiter
+            # On another loop, so in another thread, the end may have come between the lines above.
+            if not self.status.final:
+                yield from waiter
         return self.value()
 
     def wake_waiters(self, error: BaseException | None = None) -> None:
         """Let go on whoever awaits this run; with ``error`` they raise it."""
         waiters, self._waiters = self._waiters, None
+        here = asyncio.get_running_loop() if waiters else None
         for waiter in waiters or ():
-            if not waiter.done():
-                if error is None:
-                    waiter.set_result(None)
-                else:
-                    waiter.set_exception(error)
+            if waiter.get_loop() is here:
+                _let_go(waiter, error)
+            else:
+                with suppress(RuntimeError):  # that loop was closed: nobody waits there any more
+                    waiter.get_loop().call_soon_threadsafe(_let_go, waiter, error)
 
+
+def _let_go(waiter: asyncio.Future[None], error: BaseException | None) -> None:
+    if waiter.done():
+        return
+    if error is None:
+        waiter.set_result(None)
+    else:
+        waiter.set_exception(error)
+
+
+class Injected:
+    """Marks, within ``Annotated``, a parameter that the scheduler fills in."""
+
+
+RunContext = Annotated[Run[Any], Injected()]
+"""The type of a parameter that is given the run that the call is part of, as ``current_run()`` gives it."""
 
 _current: ContextVar[Run[Any]] = ContextVar("asyncsched_current_run")
 

@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from datetime import timedelta, tzinfo
 from random import Random
 from typing import Any, Self, TypeAlias
 
 from asyncsched._engine.bus import Events
+from asyncsched._engine.capacity import Capacity
 from asyncsched._engine.engine import Drained, Engine
 from asyncsched._engine.runs import Runs
 from asyncsched._engine.tasks import Tasks
@@ -20,6 +21,7 @@ from asyncsched.decorators import AnyTask, Decorators
 from asyncsched.duration import as_duration
 from asyncsched.errors import ConfigError, MisuseError
 from asyncsched.executors import Executor, LoopExecutor, ThreadExecutor
+from asyncsched.in_thread import SchedulerThread
 from asyncsched.registry import Registry, default_registry
 from asyncsched.signals import ForcedEnd, ending_signals
 from asyncsched.stores import MemoryStore, Store
@@ -35,6 +37,23 @@ class Scheduler(Decorators):
     Enter it (``async with scheduler:``), or let it serve until a signal comes (``await scheduler.serve()``,
     ``scheduler.run()``). It can be made at import; it needs a loop only when it is entered. Leaving it and
     entering it again serves the tasks of the registry from where they stood.
+
+    Args:
+        store: where tasks, runs and history are kept: a ``Store`` or ``"memory://"``.
+        registry: whose tasks are served; default what the decorators of the module collected.
+        tz: the zone of tasks that name none; default the system's zone, by name.
+        clock: for tests: what time it is.
+        node: the name of this process in records; default ``host:pid``.
+        shutdown_timeout: how long runs may still take when the scheduler is left; then they are cancelled.
+        stall_warning: a coroutine that blocks the event loop for longer is named in a warning, with its stack.
+            ``None``: nobody looks.
+        threads: how many plain functions may run at once.
+        max_running: how many runs may be under way here at once; more wait. Default no limit.
+        queues: whose runs are executed here: names, or names with how many at once, ``{"mail": 3}``. Default
+            all; ``[]`` fires and submits, but runs nothing.
+
+    Raises:
+        ConfigError: an argument is wrong; the message says what would be right.
     """
 
     def __init__(
@@ -46,31 +65,23 @@ class Scheduler(Decorators):
         clock: Clock | None = None,
         node: str | None = None,
         shutdown_timeout: timedelta | str = "30s",
+        stall_warning: timedelta | str | None = "250ms",
         threads: int = 40,
+        max_running: int | None = None,
+        queues: Collection[str] | Mapping[str, int | None] | None = None,
     ) -> None:
-        """Make a scheduler; nothing starts.
-
-        Args:
-            store: where tasks, runs and history are kept: a ``Store`` or ``"memory://"``.
-            registry: whose tasks are served; default what the decorators of the module collected.
-            tz: the zone of tasks that name none; default the system's zone, by name.
-            clock: for tests: what time it is.
-            node: the name of this process in records; default ``host:pid``.
-            shutdown_timeout: how long runs may still take when the scheduler is left; then they are cancelled.
-            threads: how many plain functions may run at once.
-
-        Raises:
-            ConfigError: an argument is wrong; the message says what would be right.
-        """
+        """Make a scheduler; nothing starts."""
         self._store = _store(store)
         self._registry = default_registry if registry is None else registry
         self._tz = None if tz is None else zone_name(tz)
         self._clock = SystemClock() if clock is None else clock
         self._node = node or f"{socket.gethostname()}:{os.getpid()}"
+        self._stall_us = None if stall_warning is None else as_duration("stall_warning", stall_warning) // _US
         self._shutdown_us = as_duration("shutdown_timeout", shutdown_timeout, zero=True) // _US
         if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
             raise ConfigError(f"threads={threads!r}: a whole number from 1 on")
         self._executors: Mapping[str, Executor] = {"loop": LoopExecutor(), "thread": ThreadExecutor(threads)}
+        self._capacity = _capacity(max_running, queues)
         self._random: Random | None = None
         self._engine: Engine | None = None
         self._entering = False
@@ -145,6 +156,8 @@ class Scheduler(Decorators):
                 executors=self._executors,
                 node=self._node,
                 tz=self._tz or system_zone_name(),
+                capacity=self._capacity,
+                stall_us=self._stall_us,
             )
             await engine.start(self._registry, self._random)
         finally:
@@ -155,9 +168,11 @@ class Scheduler(Decorators):
         """Fire no more, let runs finish up to ``shutdown_timeout``, cancel the rest.
 
         Raises:
-            MisuseError: it is not running.
+            MisuseError: it is not running, or is being stopped already.
         """
         engine = self._running()
+        if engine.stopping:
+            raise MisuseError("the scheduler is being stopped already: whoever began that gets the report")
         try:
             self.drained = await engine.stop(self._shutdown_us)
         finally:
@@ -200,6 +215,9 @@ class Scheduler(Decorators):
         Each companion is called with this scheduler and gives an asynchronous context manager, which is entered
         once the scheduler has started and left once it has drained. A second signal cancels the runs and ends the
         program with 128 plus its number.
+
+        Raises:
+            StoreError: the scheduler cannot go on; nothing that a task does is the cause.
         """
         asked = asyncio.Event()
         forced: list[int] = []
@@ -213,15 +231,35 @@ class Scheduler(Decorators):
             async with contextlib.AsyncExitStack() as beside, self:
                 for companion in companions:
                     await beside.enter_async_context(companion(self))
+                engine = self._running()
+                engine.on_failure = asked.set
                 await asked.wait()
+        if engine.failure is not None:
+            raise engine.failure
         if forced:
             raise ForcedEnd(forced[0])
         assert self.drained is not None
         return self.drained
 
     def run(self) -> Drained:
-        """``serve()`` on a loop of its own, for scripts. Blocks until a signal comes."""
-        return asyncio.run(self.serve())
+        """``serve()`` on a loop of its own, for scripts. Blocks until a signal comes.
+
+        Raises:
+            MisuseError: a loop is running here; ``await scheduler.serve()`` is for that.
+        """
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return asyncio.run(self.serve())
+        raise MisuseError("an event loop is running here: await scheduler.serve(), or `async with scheduler:`")
+
+    def start_in_thread(self) -> SchedulerThread:
+        """Start in a thread of its own, for programs without an event loop; ``stop()`` what it gives.
+
+        Raises:
+            MisuseError: it is running already.
+        """
+        return SchedulerThread(self)
 
     async def idle(self) -> None:
         """Return once nothing is due, ready or running; a run that waits for its retry is neither."""
@@ -232,6 +270,7 @@ class Scheduler(Decorators):
             raise MisuseError(
                 "the scheduler is not running: `async with scheduler:` or `await scheduler.serve()` first"
             )
+        self._engine.check_loop()
         return self._engine
 
 
@@ -245,3 +284,13 @@ def _store(store: Store | str) -> Store:
     if store in ("memory://", "memory"):
         return MemoryStore()
     raise ConfigError(f"store={store!r}: give 'memory://' or a Store")
+
+
+def _capacity(max_running: int | None, queues: Collection[str] | Mapping[str, int | None] | None) -> Capacity:
+    limits = queues if isinstance(queues, Mapping) else None if queues is None else dict.fromkeys(queues)
+    if isinstance(queues, str):
+        raise ConfigError(f"queues={queues!r}: give a list of names, such as [{queues!r}]")
+    for name, limit in {"max_running": max_running, **(limits or {})}.items():
+        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+            raise ConfigError(f"{name}={limit!r}: how many runs at once, a whole number from 1 on")
+    return Capacity(max_running, limits)

@@ -12,6 +12,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
 from asyncsched.errors import ArgumentsError, ConfigError
+from asyncsched.run import Injected, Run
 
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
@@ -27,9 +28,14 @@ class Signature:
         """
         self._func = func
         try:
-            self._parameters = inspect.signature(func)
+            whole = inspect.signature(func)
         except (ValueError, TypeError) as error:
             raise ConfigError(f"{func!r} does not tell its parameters: wrap it in a function that does") from error
+        own = [parameter for parameter in whole.parameters.values() if not _is_context(parameter)]
+        self.context = tuple(name for name, parameter in whole.parameters.items() if _is_context(parameter))
+        """The parameters that are given the run; callers do not."""
+        self._whole = whole
+        self._parameters = whole.replace(parameters=own) if self.context else whole
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> inspect.BoundArguments:
         """The arguments by parameter, as a call would see them; values are not looked at.
@@ -41,6 +47,16 @@ class Signature:
             return self._parameters.bind(*args, **kwargs)
         except TypeError as error:
             raise ArgumentsError(f"{error}: the function takes {self._parameters}") from None
+
+    def with_context(
+        self, run: Run[Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+        """The arguments to call with, the run among them where the function asks for it."""
+        if not self.context:
+            return args, kwargs
+        bound = self._whole.bind_partial()
+        bound.arguments = {**self._parameters.bind(*args, **kwargs).arguments, **dict.fromkeys(self.context, run)}
+        return bound.args, bound.kwargs
 
     def validate(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments to call with, each checked and converted by pydantic as its annotation says.
@@ -90,6 +106,14 @@ class Signature:
             for name, parameter in self._parameters.parameters.items()
             if name in hints
         }
+
+
+def _is_context(parameter: inspect.Parameter) -> bool:
+    """Whether the parameter is annotated ``RunContext``, by the name itself or its text."""
+    annotation = parameter.annotation
+    if isinstance(annotation, str):
+        return annotation.rpartition(".")[2] == "RunContext"
+    return any(isinstance(item, Injected) for item in getattr(annotation, "__metadata__", ()))
 
 
 def _plain(func: Callable[..., Any]) -> Callable[..., Any]:

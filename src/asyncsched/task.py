@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import functools
-import inspect
-import re
-import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from datetime import datetime, time, timedelta, tzinfo
-from difflib import get_close_matches
-from pathlib import PurePath
+from datetime import datetime, time, timedelta
 from types import MethodType
-from typing import Any, Concatenate, Generic, Literal, ParamSpec, Protocol, TypedDict, TypeVar, Unpack, cast, overload
+from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
 
+from asyncsched.duration import as_duration
 from asyncsched.errors import ArgumentsError, ConfigError, MisuseError
-from asyncsched.policy import Anchor, Missed, OverlapPolicy, Policy
-from asyncsched.retry import Retry
-from asyncsched.run import Run
+from asyncsched.naming import task_id
+from asyncsched.options import (
+    POLICY_NAMES,
+    Options,
+    check_names,
+    check_shapes,
+    checked_tags,
+    executor_of,
+    one_trigger,
+)
+from asyncsched.policy import Policy
+from asyncsched.run import Run, RunStatus
 from asyncsched.signature import Signature, is_coroutine_function
-from asyncsched.triggers import Cron, Daily, Every, Once, Trigger, TriggerLike, parse_trigger
+from asyncsched.triggers import Every, Trigger, TriggerLike
 from asyncsched.zone import zone_name
 
 P = ParamSpec("P")
@@ -27,58 +33,22 @@ R2 = TypeVar("R2")
 R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
 
-ExecutorName = Literal["loop", "thread"]
-_ID = re.compile(r"[^\s/~\x00-\x1f\x7f]{1,200}")
 
+class Submission(NamedTuple):
+    """When and how submitted runs are to start; what is ``None`` is as the task says, and now."""
 
-class PolicyOptions(TypedDict, total=False):
-    """The options that make a ``Policy``; see there."""
-
-    missed: Missed
-    missed_limit: int
-    grace: timedelta | str | None
-    overlap: OverlapPolicy
-    retry: Retry | int | None
-    timeout: timedelta | str | None
-    immediate: bool
-    anchor: Anchor
-    max_running: int | None
-    priority: int
-    queue: str
-    history_limit: int
-
-
-class Options(PolicyOptions, total=False):
-    """What every decorator and ``Task`` take by keyword.
-
-    id: unique; default ``module:qualname`` of the function. No white space, ``/`` or ``~``.
-    group, name: together the id ``group.name``.
-    tz: the zone of the trigger, an IANA name or a ZoneInfo; default the scheduler's.
-    args, kwargs: what the function is called with when it fires.
-    tags, metadata: kept with the task, for people and for filters.
-    executor: ``"loop"`` for coroutine functions, ``"thread"`` for plain ones; told apart by itself.
-    """
-
-    id: str | None
-    group: str | None
-    name: str | None
-    tz: str | tzinfo | None
-    args: Sequence[Any]
-    kwargs: Mapping[str, Any] | None
-    tags: Iterable[str]
-    metadata: Mapping[str, Any] | None
-    executor: ExecutorName | None
-
-
-_POLICY_NAMES = frozenset(PolicyOptions.__annotations__)
-_OPTION_NAMES = _POLICY_NAMES | frozenset(Options.__annotations__)
+    at: datetime | None = None
+    delay: timedelta | None = None
+    priority: int | None = None
 
 
 class Home(Protocol):
     """The scheduler that a task belongs to, as far as the task must know it."""
 
-    async def submit(self, task: Task[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Run[Any]:
-        """Make a run of ``task`` that is ready at once."""
+    async def submit(
+        self, task: Task[..., Any], calls: Sequence[tuple[tuple[Any, ...], Mapping[str, Any]]], how: Submission
+    ) -> list[Run[Any]]:
+        """Make a run of ``task`` for each of these arguments."""
         ...
 
     def preview(self, task_id: str, count: int) -> list[datetime]:
@@ -86,7 +56,78 @@ class Home(Protocol):
         ...
 
 
-class Task(Generic[P, R_co]):
+class LiveState(Protocol):
+    """What a scheduler knows of a task while it serves it, and knew last after it was left."""
+
+    newest: Run[Any] | None
+    started: Run[Any] | None
+    ended: Run[Any] | None
+    succeeded: Run[Any] | None
+
+    def history(self) -> Sequence[Run[Any]]:
+        """The ended runs and recorded skips, newest first."""
+        ...
+
+
+class Call(ABC, Generic[P, R_co]):
+    """Something that can be submitted with arguments: a task, or a task and how it is to be run this time."""
+
+    @abstractmethod
+    def _submission(self) -> tuple[Task[..., Any], Submission]:
+        """What is submitted, and how."""
+
+    @overload
+    async def submit(self: Call[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> Run[T]: ...
+    @overload
+    async def submit(self: Call[P, T], *args: P.args, **kwargs: P.kwargs) -> Run[T]: ...
+    async def submit(self, *args: Any, **kwargs: Any) -> Run[Any]:
+        """A new run with these arguments, ready at once; ``await`` it for its result.
+
+        Without arguments the task's own ``args`` and ``kwargs`` are taken. They are checked against the
+        function's annotations before the run is made.
+
+        Raises:
+            ArgumentsError: they do not fit; the message names the parameter.
+            MisuseError: no scheduler that holds this task is running.
+        """
+        task, how = self._submission()
+        if not args and not kwargs:
+            args, kwargs = task.args, dict(task.kwargs)
+        (run,) = await task.needed_home().submit(task, [task.signature.validate(args, kwargs)], how)
+        return run
+
+    @overload
+    async def submit_many(
+        self: Call[..., Coroutine[Any, Any, T]], calls: Iterable[tuple[Any, ...]]
+    ) -> list[Run[T]]: ...
+    @overload
+    async def submit_many(self: Call[..., T], calls: Iterable[tuple[Any, ...]]) -> list[Run[T]]: ...
+    async def submit_many(self, calls: Iterable[tuple[Any, ...]]) -> list[Run[Any]]:
+        """A new run for each tuple of arguments, written at once: all of them, or none if one does not fit.
+
+        Raises:
+            ArgumentsError: one does not fit; the message names the parameter and which it was.
+            MisuseError: no scheduler that holds this task is running.
+        """
+        task, how = self._submission()
+        valid = []
+        for number, args in enumerate(calls):
+            try:
+                valid.append(task.signature.validate(args, {}))
+            except ArgumentsError as error:
+                raise ArgumentsError(f"call {number}: {error}") from None
+        return await task.needed_home().submit(task, valid, how)
+
+
+class _Using(Call[P, R_co]):
+    def __init__(self, task: Task[P, R_co], how: Submission) -> None:
+        self._made = (task, how)
+
+    def _submission(self) -> tuple[Task[..., Any], Submission]:
+        return self._made
+
+
+class Task(Call[P, R_co]):
     """A function, when it fires, and the policy it runs under.
 
     Calling a task calls its function, nothing else. ``await task.submit(...)`` makes a run of it.
@@ -117,26 +158,27 @@ class Task(Generic[P, R_co]):
         """
         if not callable(func):
             raise ConfigError(f"{func!r} is not a function")
-        _check_names(options)
-        _check_shapes(options)
+        check_names(options)
+        check_shapes(options)
         self.__wrapped__ = func
         if hasattr(func, "__name__"):
             functools.update_wrapper(
                 self, func
             )  # first: the function, or a task made of it, may have attributes like ours
         given = {"every": every, "at": at, "cron": cron, "run_at": run_at, "trigger": trigger}
-        self.trigger: Trigger | None = _one_trigger({name: value for name, value in given.items() if value is not None})
+        self.trigger: Trigger | None = one_trigger({name: value for name, value in given.items() if value is not None})
         self.id = task_id(func, options.get("id"), options.get("group"), options.get("name"))
         self.group = options.get("group")
         tz = options.get("tz")
         self.tz = None if tz is None else zone_name(tz)
         self.args = tuple(options.get("args") or ())
         self.kwargs = dict(options.get("kwargs") or {})
-        self.tags = _tags(options.get("tags") or ())
+        self.tags = checked_tags(options.get("tags") or ())
         self.metadata = dict(options.get("metadata") or {})
-        self.policy = Policy.of({name: value for name, value in options.items() if name in _POLICY_NAMES})
-        self.executor = _executor(func, options.get("executor"))
+        self.policy = Policy.of({name: value for name, value in options.items() if name in POLICY_NAMES})
+        self.executor = executor_of(func, options.get("executor"))
         self.home: Home | None = None
+        self.state: LiveState | None = None
         self._check_fit()
 
     def _check_fit(self) -> None:
@@ -166,25 +208,27 @@ class Task(Generic[P, R_co]):
     def __get__(self, instance: object | None, owner: type) -> Any:
         return self if instance is None else MethodType(self.__wrapped__, instance)
 
-    @overload
-    async def submit(self: Task[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> Run[T]: ...
-    @overload
-    async def submit(self: Task[P, T], *args: P.args, **kwargs: P.kwargs) -> Run[T]: ...
-    async def submit(self, *args: Any, **kwargs: Any) -> Run[Any]:
-        """A new run with these arguments, ready at once; ``await`` it for its result.
+    def _submission(self) -> tuple[Task[..., Any], Submission]:
+        return self, Submission()
 
-        Without arguments the task's own ``args`` and ``kwargs`` are taken. They are checked against the
-        function's annotations before the run is made.
+    def using(
+        self, *, at: datetime | None = None, delay: timedelta | str | None = None, priority: int | None = None
+    ) -> Call[P, R_co]:
+        """The same task, to be submitted otherwise: ``await send.using(delay="5m").submit("a@b.c")``.
+
+        at: not before this instant; a naive one is in the task's zone, one in the past is now.
+        delay: not before this long after the submission.
+        priority: instead of the task's.
 
         Raises:
-            ArgumentsError: they do not fit; the message names the parameter.
-            MisuseError: no scheduler that holds this task is running.
+            ConfigError: both ``at`` and ``delay``, or a value that is none.
         """
-        home = self._home()
-        if not args and not kwargs:
-            args, kwargs = self.args, self.kwargs
-        valid = self.signature.validate(args, kwargs)
-        return await home.submit(self, *valid)
+        if at is not None and delay is not None:
+            raise ConfigError(f"using(at={at!r}, delay={delay!r}): give one or the other")
+        if at is not None and not isinstance(at, datetime):
+            raise ConfigError(f"using(at={at!r}): give a datetime")
+        wait = None if delay is None else as_duration("delay", delay, zero=True)
+        return _Using(self, Submission(at, wait, priority))
 
     def zone(self, default: str) -> str:
         """The name of the zone in which its instants are shown: its own, else its trigger's, else ``default``."""
@@ -196,15 +240,50 @@ class Task(Generic[P, R_co]):
         coming = [] if self.home is None else self.home.preview(self.id, 1)
         return coming[0] if coming else None
 
+    @property
+    def status(self) -> RunStatus | None:
+        """Where its newest run is in its life; ``None`` before the first."""
+        return None if self.state is None or self.state.newest is None else self.state.newest.status
+
+    @property
+    def last_run_at(self) -> datetime | None:
+        """When its latest attempt started."""
+        return None if self.state is None or self.state.started is None else self.state.started.started_at
+
+    @property
+    def last_success_at(self) -> datetime | None:
+        """When a run of it last ended with SUCCESS."""
+        return None if self.state is None or self.state.succeeded is None else self.state.succeeded.finished_at
+
+    @property
+    def result(self) -> Any:
+        """What its last successful run gave; ``None`` before the first."""
+        return None if self.state is None or self.state.succeeded is None else self.state.succeeded.result
+
+    @property
+    def error(self) -> BaseException | None:
+        """What the run that ended last raised; ``None`` if it did not."""
+        return None if self.state is None or self.state.ended is None else self.state.ended.error
+
+    @property
+    def history(self) -> Sequence[Run[Any]]:
+        """Its ended runs and recorded skips, newest first, at most ``history_limit``."""
+        return () if self.state is None else self.state.history()
+
     def next_fires(self, count: int) -> list[datetime]:
         """The next ``count`` fires, in the task's own zone; fewer where it has no more.
 
         Raises:
             MisuseError: no scheduler that holds this task is running.
         """
-        return self._home().preview(self.id, count)
+        return self.needed_home().preview(self.id, count)
 
-    def _home(self) -> Home:
+    def needed_home(self) -> Home:
+        """The scheduler that runs this task.
+
+        Raises:
+            MisuseError: none does.
+        """
         if self.home is None:
             cure = "enter its scheduler first: `async with scheduler:` or `await scheduler.serve()`"
             raise MisuseError(f"no scheduler is running task {self.id!r}: {cure}")
@@ -219,153 +298,3 @@ class _AsyncTask(Task[P, R_co]):
     # Frameworks ask inspect.iscoroutinefunction(obj.__call__) whether to await a callable.
     async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:  # type: ignore[override]
         return await cast("Any", self.__wrapped__(*args, **kwargs))
-
-
-def task_id(func: Callable[..., Any], given: str | None, group: str | None, name: str | None) -> str:
-    """The id of a task: as given, ``group.name``, or the function's ``module:qualname``.
-
-    A function of ``__main__`` is named by the module's real name, or the stem of its file, so that
-    ``python app.py``, ``python -m app`` and ``asyncsched run app:scheduler`` agree.
-
-    Raises:
-        ConfigError: the function has no name of its own, or the id has a forbidden character.
-    """
-    own = getattr(func, "__name__", None)
-    if own == "<lambda>":
-        own = None
-    if given is not None:
-        if group is not None or name is not None:
-            raise ConfigError(f"id={given!r} and group= or name=: give one or the other")
-        found = given
-    elif group is not None or name is not None:
-        last = name if name is not None else own
-        if last is None:
-            raise ConfigError(f"group={group!r} needs name= for {func!r}, which has no name of its own")
-        found = last if group is None else f"{group}.{last}"
-    elif own is None:
-        raise ConfigError(f"{func!r} has no name of its own: give the task an id=")
-    else:
-        found = f"{_module_of(func)}:{getattr(func, '__qualname__', own)}"
-    if not _ID.fullmatch(found):
-        raise ConfigError(f"task id {found[:80]!r}: 1 to 200 characters without white space, '/' or '~'")
-    return found
-
-
-def _module_of(func: Callable[..., Any]) -> str:
-    module = getattr(func, "__module__", None) or "__main__"
-    if module != "__main__":
-        return str(module)
-    main = sys.modules["__main__"]
-    if spec := getattr(main, "__spec__", None):
-        return str(spec.name).removesuffix(".__main__")
-    return PurePath(getattr(main, "__file__", None) or "__main__").stem
-
-
-def _check_names(options: Mapping[str, Any]) -> None:
-    for name in options:
-        if name not in _OPTION_NAMES:
-            near = get_close_matches(name, _OPTION_NAMES, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(_OPTION_NAMES))}"
-            raise ConfigError(f"unknown option {name!r}: {hint}")
-
-
-_TEXT: tuple[type, str] = str, "a text"
-_SHAPES: Mapping[str, tuple[type, str]] = {
-    "id": _TEXT,
-    "group": _TEXT,
-    "name": _TEXT,
-    "args": (Sequence, "a list of arguments, such as [1, 2]"),
-    "kwargs": (Mapping, "a mapping of arguments by name, such as {'a': 1}"),
-    "tags": (Iterable, "a list of texts, such as ['mail']"),
-    "metadata": (Mapping, "a mapping, such as {'owner': 'me'}"),
-}
-
-
-def _check_shapes(options: Mapping[str, Any]) -> None:
-    for name, (shape, wanted) in _SHAPES.items():
-        value = options.get(name)
-        # A text is a sequence of its letters, and nobody means that.
-        if value is not None and (not isinstance(value, shape) or (isinstance(value, str) and shape is not str)):
-            raise ConfigError(f"{name}={value!r}: give {wanted}")
-    for name in options.get("kwargs") or ():
-        if not isinstance(name, str):
-            raise ConfigError(f"kwargs={options['kwargs']!r}: {name!r} is no name of an argument")
-
-
-def _tags(given: Iterable[str]) -> frozenset[str]:
-    tags = list(given)
-    for tag in tags:
-        if not isinstance(tag, str):
-            raise ConfigError(f"tags={tags!r}: {tag!r} is no text")
-    return frozenset(tags)
-
-
-def _one_trigger(given: Mapping[str, Any]) -> Trigger | None:
-    if len(given) > 1:
-        raise ConfigError(f"{' and '.join(f'{name}=' for name in given)}: give one of them, a task has one trigger")
-    match dict(given):
-        case {"every": Mapping() as parts}:
-            return Every(interval(None, parts))
-        case {"every": timedelta() | str() as period}:
-            return Every(period)
-        case {"at": value}:
-            return Daily(value)
-        case {"cron": str(line)}:
-            return Cron(line)
-        case {"run_at": datetime() as moment}:
-            return Once(moment)
-        case {"trigger": value}:
-            return parse_trigger(value)
-    if not given:
-        return None
-    name, value = next(iter(given.items()))
-    wanted = {
-        "every": "a duration such as '5m', a timedelta, or a mapping such as {'minutes': 5}",
-        "cron": "a cron line such as '0 4 * * *'",
-        "run_at": "a datetime",
-    }
-    raise ConfigError(f"{name}={value!r}: give {wanted[name]}")
-
-
-_PARTS = ("weeks", "days", "hours", "minutes", "seconds", "milliseconds", "microseconds")
-
-
-def interval(whole: timedelta | str | None, parts: Mapping[str, float]) -> timedelta | str:
-    """The interval given either whole or in parts such as ``{"minutes": 5}``.
-
-    Raises:
-        ConfigError: both or neither are given, or a part has an unknown name or no number.
-    """
-    for name, value in parts.items():
-        if name not in _PARTS:
-            raise ConfigError(f"unknown part {name!r} of an interval: {', '.join(_PARTS)}")
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ConfigError(f"{name}={value!r} of an interval: a number")
-    given = {name: value for name, value in parts.items() if value}
-    if whole is not None:
-        if given:
-            raise ConfigError(f"an interval of {whole!r} and {', '.join(given)}: give one or the other")
-        return whole
-    if not parts:
-        raise ConfigError("an interval is missing: give '5s', a timedelta, or seconds=5")
-    try:
-        return timedelta(**given)
-    except (OverflowError, ValueError) as error:
-        raise ConfigError(f"interval of {dict(parts)!r}: {error}") from None
-
-
-def _executor(func: Callable[..., Any], wanted: str | None) -> ExecutorName:
-    coroutine = is_coroutine_function(func)
-    if wanted is None:
-        return "loop" if coroutine else "thread"
-    if wanted not in ("loop", "thread"):
-        raise ConfigError(f"executor={wanted!r}: 'loop' for coroutine functions, 'thread' for plain ones")
-    if coroutine and wanted == "thread":
-        raise ConfigError("executor='thread' is for plain functions: a coroutine function runs on the loop")
-    return cast("ExecutorName", wanted)
-
-
-def place_of(func: object) -> str:
-    """Where ``func`` is written, as ``app.py:14``; empty where nobody can tell."""
-    code = getattr(inspect.unwrap(cast("Any", func)) if callable(func) else func, "__code__", None)
-    return "" if code is None else f"{PurePath(code.co_filename).name}:{code.co_firstlineno}"

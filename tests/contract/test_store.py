@@ -524,7 +524,9 @@ async def test_what_is_acknowledged_makes_way_for_what_is_claimed_in_the_same_cy
 
 
 async def test_runs_of_one_key_run_one_at_a_time_in_the_order_of_their_submission(store: Store) -> None:
-    await store.submit([a_run("a", name="1", limit_key="k", priority=0), a_run("b", name="2", limit_key="k", priority=9)])
+    await store.submit(
+        [a_run("a", name="1", limit_key="k", priority=0), a_run("b", name="2", limit_key="k", priority=9)]
+    )
     await store.submit([a_run("a", name="3", limit_key="k", due_us=START_US - 60 * SECOND)])
     seen = []
     while claimed := await claim(store):
@@ -565,7 +567,9 @@ async def test_a_run_that_is_tried_again_keeps_the_others_of_its_key_waiting(sto
 async def test_a_waiting_run_that_is_cancelled_holds_up_nobody(store: Store) -> None:
     for task in ("t", "gone"):
         await store.put_task(declared(task))
-    await store.submit([a_run(name="1", limit_key="k"), a_run("gone", name="2", limit_key="k"), a_run(name="3", limit_key="k")])
+    await store.submit(
+        [a_run(name="1", limit_key="k"), a_run("gone", name="2", limit_key="k"), a_run(name="3", limit_key="k")]
+    )
     (first,) = await claim(store)
     await store.drop_task("gone")
     assert await claim(store) == []

@@ -14,10 +14,12 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from asyncsched.errors import ArgumentsError, ConfigError, DurationError, MisuseError, TimeZoneError, TriggerError
+from asyncsched.naming import place_of
+from asyncsched.options import interval
 from asyncsched.policy import DEFAULT_POLICY
 from asyncsched.retry import Retry
 from asyncsched.run import Run
-from asyncsched.task import Task, interval, place_of
+from asyncsched.task import Task
 from asyncsched.triggers import Cron, Daily, Every, Once, Trigger
 
 MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -376,9 +378,9 @@ class Desk:
         self.submitted: list[tuple[str, tuple[Any, ...], Mapping[str, Any]]] = []
         self.fires = [MOMENT, MOMENT + timedelta(days=1)]
 
-    async def submit(self, task: Task[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Run[Any]:
-        self.submitted.append((task.id, args, kwargs))
-        return Run(id="r", task=task.id, created_us=0, due_us=0)
+    async def submit(self, task: Any, calls: Any, how: Any) -> list[Run[Any]]:
+        self.submitted += [(task.id, *call) for call in calls]
+        return [Run(id="r", task=task.id, created_us=0, due_us=0) for _ in calls]
 
     def preview(self, task_id: str, count: int) -> list[datetime]:
         return self.fires[:count]

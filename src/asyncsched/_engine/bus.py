@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import inspect
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection
 from typing import Self
 
-from asyncsched.events import CallbackFailed, Event, TaskEvent
+from asyncsched.events import CallbackFailed, Event, SchedulerStopping, TaskEvent
 
 log = logging.getLogger("asyncsched.engine")
+
+
+def warn(message: str, *args: object) -> None:
+    """Log a warning. Handlers and filters are the program's own: if they raise, nothing else suffers."""
+    with contextlib.suppress(Exception):
+        log.warning(message, *args)
+
+
+def complain(message: str, *args: object, error: BaseException) -> None:
+    """Log an error with its traceback. If handlers or filters raise, nothing else suffers."""
+    with contextlib.suppress(Exception):
+        log.error(message, *args, exc_info=error)
 
 
 class Subscription:
@@ -66,7 +80,7 @@ class Callback:
     """A function that is called with each wanted event, on the loop, in order."""
 
     def __init__(
-        self, bus: Events, kinds: tuple[type[Event], ...], task: str | None, function: Callable[[Event], None]
+        self, bus: Events, kinds: tuple[type[Event], ...], task: str | None, function: Callable[[Event], object]
     ) -> None:
         self._bus = bus
         self._kinds = kinds
@@ -78,10 +92,25 @@ class Callback:
         if isinstance(event, self._kinds) and (self._task is None or getattr(event, "task", None) == self._task):
             try:
                 self._function(event)
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as error:
+                self._failed(event, error)
+
+    async def farewell(self, event: Event) -> None:
+        """As ``offer``, and wait for what the function has to do."""
+        if not inspect.iscoroutinefunction(self._function):
+            self.offer(event)
+        elif isinstance(event, self._kinds):
+            try:
+                await self._function(event)
             except Exception as error:
-                log.exception("a callback on %s raised", type(event).__name__)
-                if not isinstance(event, CallbackFailed):
-                    self._bus.tell(CallbackFailed(at_us=event.at_us, error=error))
+                self._failed(event, error)
+
+    def _failed(self, event: Event, error: BaseException) -> None:
+        complain("a callback on %s raised", type(event).__name__, error=error)
+        if not isinstance(event, CallbackFailed):
+            self._bus.tell(CallbackFailed(at_us=event.at_us, error=error))
 
     def cancel(self) -> None:
         """The function is called no more."""
@@ -106,12 +135,20 @@ class Events:
         return listener
 
     def on(
-        self, kinds: Collection[type[Event]], callback: Callable[[Event], None], *, task: str | None = None
+        self, kinds: Collection[type[Event]], callback: Callable[[Event], object], *, task: str | None = None
     ) -> Callback:
         """Call ``callback`` with each event of these kinds from now on, of one task if its id is given.
 
         It runs on the loop and must be quick. If it raises, that is logged and told, and nothing else suffers.
+        Callbacks on ``SchedulerStopping`` are called last registered first, and may be coroutine functions, which
+        are awaited before the scheduler drains.
+
+        Raises:
+            TypeError: a coroutine function for another kind of event; read those from ``subscribe``.
         """
+        if inspect.iscoroutinefunction(callback) and set(kinds) != {SchedulerStopping}:
+            cure = "only SchedulerStopping is waited for; read other events from events.subscribe()"
+            raise TypeError(f"{callback!r} is a coroutine function: {cure}")
         listener = Callback(self, _checked(kinds), task, callback)
         self._listeners[listener] = None
         return listener
@@ -126,6 +163,14 @@ class Events:
     def heard(self) -> bool:
         """Whether anybody listens: events that nobody hears need not be made."""
         return bool(self._listeners)
+
+    async def farewell(self, event: SchedulerStopping) -> None:
+        """Tell everybody that the scheduler stops, the last who came first, and wait for them. For the engine."""
+        for listener in reversed(tuple(self._listeners)):
+            if isinstance(listener, Callback):
+                await listener.farewell(event)
+            else:
+                listener.offer(event)
 
     def tell(self, event: Event) -> None:
         """Tell everybody who wants to know. For the engine."""

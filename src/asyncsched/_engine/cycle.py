@@ -6,10 +6,13 @@ fast one adds no delay.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable
 
-from asyncsched._engine.bus import Events
+from asyncsched._engine.bus import Events, complain, warn
+from asyncsched._engine.capacity import Capacity, Free
 from asyncsched._engine.living import ArmedTask, Living, LivingRun, Reminder
 from asyncsched._engine.runner import Runner
 from asyncsched._engine.timer import Timer
@@ -21,8 +24,7 @@ from asyncsched.stores import Ack, Store
 
 log = logging.getLogger("asyncsched.engine")
 
-# Runs started in one turn of the loop: at about 10 us each, others wait no longer than 10 ms.
-_STARTS = 1_000
+_NOTHING = Free(0, None)
 
 
 class Cycle:
@@ -38,6 +40,8 @@ class Cycle:
         now_us: Callable[[], int],
         ring: Callable[[], None],
         completed: Callable[[ArmedTask, int], Awaitable[None]],
+        watch: Callable[[], None],
+        capacity: Capacity,
     ) -> None:
         self._living = living
         self._timer = timer
@@ -46,8 +50,11 @@ class Cycle:
         self._now_us = now_us
         self._ring = ring
         self._completed = completed
+        self._watch = watch
+        self._capacity = capacity
         self.runner = make_runner(self._ended)
         self._acks: list[Ack] = []
+        self._following: deque[tuple[ArmedTask, int]] = deque()
         self._stirred = False
         self._ready = Reminder(self.stir)
         self.claiming = True
@@ -60,7 +67,7 @@ class Cycle:
     @property
     def settled(self) -> bool:
         """Whether there is nothing to acknowledge, to claim or to wait for."""
-        return not (self._acks or self._stirred or self._living.runs)
+        return not (self._acks or self._following or self._stirred or self._living.runs)
 
     async def turn(self) -> None:
         """One exchange with the store, if there is anything to exchange."""
@@ -68,35 +75,53 @@ class Cycle:
             return
         acks, self._acks = self._acks, []
         self._stirred = False
+        free = self._capacity.free(self._living.runs, acks) if self.claiming else _NOTHING
         try:
-            cycled = await self._store.cycle(acks, _STARTS if self.claiming else 0)
+            cycled = await self._store.cycle(acks, free.limit, free.queues)
         except BaseException:
             self._acks = acks + self._acks
             self._stirred = True
             raise
         for ack in cycled.accepted:
-            armed = self._tell(ack)
-            if armed is not None:
-                await self._completed(armed, ack.settled.at_us)
+            self._settle(ack)
         now_us = self._now_us()
         for run in cycled.claimed:
             self._start(run, now_us)
-        if cycled.next_due_us is None or not self.claiming:
+        if cycled.next_due_us is None or (free.full and len(cycled.claimed) >= free.limit):
             self._timer.drop(self._ready)
         else:
             self._timer.set(self._ready, cycled.next_due_us)
+        await self._follow()
+
+    async def _follow(self) -> None:
+        """Re-arm the tasks whose intervals count from the completions that were acknowledged."""
+        try:
+            while self._following:
+                await self._completed(*self._following[0])
+                self._following.popleft()
+        except BaseException:
+            self._stirred = True
+            raise
 
     def _start(self, run: Run[object], now_us: int) -> None:
         armed = self._living.tasks.get(run.task)
         if armed is None:
-            error = UnknownTask(f"no task {run.task!r} is registered here")
-            self._acks.append(Ack(run, run.token, Settled(RunStatus.FAILED, now_us, error=error)))
-            self._ring()
+            self._refuse(run, UnknownTask(f"no task {run.task!r} is registered here"), now_us)
             return
         living = self._living.runs[run.id] = LivingRun(run, armed)
+        armed.started = run
         if self._bus.heard:
             self._bus.tell(RunStarted(at_us=now_us, task=run.task, run=run))
-        self.runner.start(living, now_us)
+        try:
+            self._watch()
+            self.runner.start(living, now_us)
+        except Exception as error:
+            complain("task %s: its run could not be started", run.task, error=error)
+            self._refuse(run, error, now_us)
+
+    def _refuse(self, run: Run[object], error: Exception, now_us: int) -> None:
+        self._acks.append(Ack(run, run.token, Settled(RunStatus.FAILED, now_us, error=error)))
+        self._ring()
 
     def _ended(self, living: LivingRun, outcome: Outcome) -> None:
         run = living.run
@@ -104,37 +129,44 @@ class Cycle:
         self._acks.append(Ack(run, living.token, settled))
         self._ring()
 
-    def _tell(self, ack: Ack) -> ArmedTask | None:
-        """Let everybody know; the task if its next fire counts from this completion."""
+    def _settle(self, ack: Ack) -> None:
+        """Take account of an attempt that has ended, then let everybody know."""
         run, at_us = ack.run, ack.settled.at_us
         living = self._living.runs.pop(run.id, None)
         if not run.status.final:
             if run.error is not None:
-                wait_s = (run.due_us - at_us) / SECOND_US
-                log.warning("task %s: attempt %d failed, next in %.3f s: %r", run.task, run.attempt, wait_s, run.error)
-                self._bus.tell(RunRetrying(at_us=at_us, task=run.task, run=run))
-            return None
-        self.tell_end(run, at_us)
+                self._tell_retry(run, run.error, at_us)
+            return
         # Not the task that it was started for: that may have been replaced meanwhile.
         armed = self._living.tasks.get(run.task)
-        if living is None or armed is None:
-            return None
-        armed.live -= 1
-        return armed if armed.policy.anchor == "completion" and armed.next_us is None else None
+        if armed is not None:
+            armed.live -= living is not None
+            armed.ended = run
+            if run.status is RunStatus.SUCCESS:
+                armed.succeeded = run
+            if living is not None and armed.policy.anchor == "completion" and armed.next_us is None:
+                self._following.append((armed, at_us))
+        self.tell_end(run, at_us)
+
+    def _tell_retry(self, run: Run[object], error: BaseException, at_us: int) -> None:
+        wait_s = (run.due_us - at_us) / SECOND_US
+        warn("task %s: attempt %d failed, next in %.3f s: %r", run.task, run.attempt, wait_s, error)
+        self._bus.tell(RunRetrying(at_us=at_us, task=run.task, run=run))
 
     def tell_end(self, run: Run[object], at_us: int) -> None:
         """Let everybody know that the run is over."""
-        _log_end(run)
         run.wake_waiters()
+        _log_end(run)
         if self._bus.heard:
             self._bus.tell(RunEnded(at_us=at_us, task=run.task, run=run))
 
 
 def _log_end(run: Run[object]) -> None:
-    if run.status is RunStatus.FAILED:
-        log.error("task %s: FAILED after %.3f s, attempt %d", run.task, _took(run), run.attempt, exc_info=run.error)
+    if run.error is not None and run.status is RunStatus.FAILED:
+        complain("task %s: FAILED after %.3f s, attempt %d", run.task, _took(run), run.attempt, error=run.error)
     elif log.isEnabledFor(logging.INFO):
-        log.info("task %s: %s after %.3f s", run.task, run.status, _took(run))
+        with contextlib.suppress(Exception):
+            log.info("task %s: %s after %.3f s", run.task, run.status, _took(run))
 
 
 def _took(run: Run[object]) -> float:

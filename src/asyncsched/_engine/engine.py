@@ -5,44 +5,43 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 from random import Random
 from typing import Any
 
-from asyncsched._engine.bus import Events
+from asyncsched._engine.arming import Arming
+from asyncsched._engine.bus import Events, complain, warn
+from asyncsched._engine.capacity import Capacity
 from asyncsched._engine.cycle import Cycle
 from asyncsched._engine.firing import Firing
-from asyncsched._engine.living import ArmedTask, Living, Reminder
+from asyncsched._engine.intake import Intake
+from asyncsched._engine.living import Living, Reminder
 from asyncsched._engine.runner import Runner
 from asyncsched._engine.timer import Timer
+from asyncsched._engine.watcher import Watcher
 from asyncsched.clock import SECOND_US, Clock, from_us
-from asyncsched.errors import ConfigError, MisuseError, StoreError
+from asyncsched.errors import MisuseError, StoreError
 from asyncsched.events import (
     ClockJumped,
     SchedulerStarted,
     SchedulerStopped,
     SchedulerStopping,
-    TaskAdded,
-    TaskChanged,
 )
 from asyncsched.executors import Executor
-from asyncsched.policy import first_fire
-from asyncsched.run import Run, RunStatus, new_run_id
-from asyncsched.stores import Declared, RunFilter, Standing, Store
-from asyncsched.task import Task
-from asyncsched.triggers import Binding, Never
-from asyncsched.zone import load_zone
-
-log = logging.getLogger("asyncsched.engine")
+from asyncsched.run import Run, RunStatus
+from asyncsched.stores import RunFilter, Store
+from asyncsched.task import Submission, Task
 
 # Due tasks taken in one turn of the loop, so that a burst of any size leaves room for others.
 _BATCH = 1_000
-# After a failed exchange with the store the next one comes this much later.
-_REST_US = SECOND_US
+# After a failed turn the next one comes this much later, after each one more twice as late, up to a second: what
+# was due meanwhile is then late, but not yet missed.
+_FIRST_REST_US, _LONGEST_REST_US = 25_000, SECOND_US
+# What ends the program, or the task that a turn is part of: it is not the turn's to deal with.
+_ENDINGS = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
 # What a cancelled attempt may still take to clean up before it is left behind.
 _CLEANUP_US = 5 * SECOND_US
 
@@ -63,7 +62,16 @@ class Engine:
     """Serves tasks on the running loop, from ``start`` to ``stop``."""
 
     def __init__(
-        self, *, store: Store, clock: Clock, bus: Events, executors: Mapping[str, Executor], node: str, tz: str
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        bus: Events,
+        executors: Mapping[str, Executor],
+        node: str,
+        tz: str,
+        capacity: Capacity,
+        stall_us: int | None,
     ) -> None:
         self.store = store
         self.clock = clock
@@ -71,8 +79,14 @@ class Engine:
         self.executors = executors
         self.node = node
         self.tz = tz
+        self.capacity = capacity
         self.living = Living()
         self.stopping = False
+        self.failure: BaseException | None = None
+        """What the engine died of. It never does, unless a part that waits or the store breaks its own rules."""
+        self.on_failure: Callable[[], None] = lambda: None
+        self._stall_us = stall_us
+        self._rest_us = 0
         self._rest_until_us = clock.steady_us()
         self._random = Random()
         self._idle_waiters: list[asyncio.Future[None]] = []
@@ -89,8 +103,12 @@ class Engine:
         await self.store.open(self.node, self.clock)
         self._loop = asyncio.get_running_loop()
         self.timer = Timer(self.clock, self._alarm_rang, self._jumped)
+        stall_us = None if self.timer.simulated else self._stall_us
+        self.watcher = Watcher(self.living, self.bus, self.clock, stall_us)
         try:
             self.firing = Firing(self.living, self.timer, self.store, self.bus, self._random, lambda: self.cycle.stir())
+            self.arming = Arming(self.living, self.timer, self.store, self.bus, self.clock, self.firing, self.tz, self)
+            self.intake = Intake(self.living, self.store, self._random, self.clock.now_us, lambda: self.cycle.stir())
             self.cycle = Cycle(
                 self.living,
                 self.timer,
@@ -100,84 +118,42 @@ class Engine:
                 self.clock.now_us,
                 self.call,
                 self.firing.completed,
+                watch=self.watcher.wake,
+                capacity=self.capacity,
             )
-            await self._take_up(tasks)
+            await self.arming.take_up(tasks)
         except BaseException:
+            self._over = True
             self._leave()
             await self.store.close()
             raise
         self.bus.tell(SchedulerStarted(at_us=self.clock.now_us(), store=str(self.store)))
         self.cycle.stir()
 
-    async def _take_up(self, tasks: Iterable[Task[..., Any]]) -> None:
-        known = {task.id: task for task in tasks}
-        now_us = self.clock.now_us()
-        found = await self.store.reconcile([self.declare(task, now_us) for task in known.values()])
-        for standing in found.standings:
-            self.arm(known[standing.task], standing)
-        unfinished = RunFilter(status={RunStatus.PENDING, RunStatus.RUNNING}, limit=2**31)
-        for run in await self.store.runs(unfinished):
-            if armed := self.living.tasks.get(run.task):
-                armed.live += 1
-        for kind, ids in ((TaskAdded, found.added), (TaskChanged, found.changed)):
-            for task_id in ids:
-                self.bus.tell(kind(at_us=now_us, task=task_id))
-
-    def declare(self, task: Task[..., Any], now_us: int) -> Declared:
-        """The task as the store is told of it, its trigger bound to this scheduler's surroundings."""
-        zone = task.tz or self.tz
-        if task.trigger is None:
-            return Declared(task.id, "", None, None, task.policy.history_limit)
-        bound = task.trigger.bind(Binding(zone=zone, anchor_us=now_us, key=task.id))
-        next_us = None
-        try:
-            next_us = first_fire(bound, now_us, immediate=task.policy.immediate)
-        except ConfigError:
-            raise
-        except Exception as error:  # a user's trigger: the others fire all the same
-            self.firing.broken(task.id, now_us, error)
-        else:
-            if next_us is None and not isinstance(bound, Never):
-                log.warning("task %s will never fire: %s has no instants left", task.id, task.trigger.describe())
-        return Declared(task.id, f"{task.trigger} | {zone}", bound, next_us, task.policy.history_limit)
-
-    def arm(self, task: Task[..., Any], standing: Standing) -> ArmedTask:
-        """Serve ``task`` from where it stands."""
-        armed = ArmedTask(task, load_zone(task.zone(self.tz)), standing, self.living.due)
-        self.living.tasks[task.id] = armed
-        task.home = self
-        self.firing.arm(armed)
-        return armed
-
-    def disarm(self, armed: ArmedTask) -> None:
-        """Serve the task no more."""
-        self.timer.drop(armed)
-        if armed.task.home is self:
-            armed.task.home = None
-
-    async def submit(self, task: Task[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Run[Any]:
-        """A new run of ``task``, ready at once.
+    async def submit(
+        self, task: Task[..., Any], calls: Sequence[tuple[tuple[Any, ...], Mapping[str, Any]]], how: Submission
+    ) -> list[Run[Any]]:
+        """New runs of ``task``: see ``Intake``.
 
         Raises:
-            MisuseError: the scheduler is stopping.
+            MisuseError: the scheduler is stopping, or runs on another loop than the caller.
         """
+        self.check_loop()
         if self.stopping:
             raise MisuseError(f"the scheduler is stopping: it takes no new run of {task.id!r}")
-        now_us = self.clock.now_us()
-        run: Run[Any] = Run(
-            id=new_run_id(now_us, self._random),
-            task=task.id,
-            created_us=now_us,
-            due_us=now_us,
-            priority=task.policy.priority,
-            args=args,
-            kwargs=kwargs,
-        )
-        await self.store.submit([run])
-        if armed := self.living.tasks.get(task.id):
-            armed.live += 1
-        self.cycle.stir()
-        return run
+        return await self.intake.submit(task, calls, how)
+
+    def check_loop(self) -> None:
+        """Nothing, on the scheduler's own loop.
+
+        Raises:
+            MisuseError: the caller is on another one.
+        """
+        if asyncio.get_running_loop() is not self._loop:
+            raise MisuseError(
+                "the scheduler runs on another event loop: handle.call(task.submit, ...) with the handle that "
+                "start_in_thread() gave, or in a plain function that it runs, anyio.from_thread.run(task.submit, ...)"
+            )
 
     def preview(self, task_id: str, count: int) -> list[datetime]:
         """The next ``count`` fires of a task, in its zone; none for a task that is not served here."""
@@ -201,9 +177,9 @@ class Engine:
         started = {living.run.id: living.run for living in self.living.runs.values()}
         self.stopping = True
         self.cycle.claiming = False
-        self.bus.tell(SchedulerStopping(at_us=self.clock.now_us(), left=len(started)))
         interrupted: asyncio.CancelledError | None = None
         try:
+            await self.bus.farewell(SchedulerStopping(at_us=self.clock.now_us(), left=len(started)))
             await self._drain(timeout_us)
         except asyncio.CancelledError as error:
             interrupted = error
@@ -215,7 +191,8 @@ class Engine:
         await self._close(left)
         if interrupted is not None:
             raise interrupted
-        return Drained(finished=len(started) - len(out_of_time), cancelled=out_of_time, left=left)
+        cancelled = tuple(run for run in out_of_time if run not in left)
+        return Drained(finished=len(started) - len(out_of_time), cancelled=cancelled, left=left)
 
     async def crash(self) -> None:
         """Vanish: nothing is drained, nothing is told to the store. What a killed process leaves is left."""
@@ -225,16 +202,19 @@ class Engine:
             attempts.append(self._turn_under_way)
         for attempt in attempts:
             attempt.cancel()
-        await asyncio.gather(*attempts, return_exceptions=True)
-        self._leave()
+        try:
+            await asyncio.gather(*attempts, return_exceptions=True)
+        finally:
+            self._leave()
 
     def _leave(self) -> None:
         """Let go of tasks, runs, waiters and the timer."""
         for armed in self.living.tasks.values():
-            self.disarm(armed)
+            self.arming.disarm(armed)
         self.living.tasks.clear()
         self.living.runs.clear()
         self.timer.close()
+        self.watcher.close()
         self._let_go()
 
     def force(self, reason: str) -> None:
@@ -247,7 +227,7 @@ class Engine:
         deadline = Reminder(self.call)
         end_us = self.clock.steady_us() + timeout_us
         try:
-            while self.living.runs and (left_us := end_us - self.clock.steady_us()) > 0:
+            while self.living.runs and self.failure is None and (left_us := end_us - self.clock.steady_us()) > 0:
                 self.timer.set(deadline, self.clock.now_us() + left_us)
                 waiter = self._loop.create_future()
                 self._idle_waiters.append(waiter)
@@ -257,14 +237,14 @@ class Engine:
 
     async def _close(self, left: Sequence[Run[Any]]) -> None:
         self._over = True
-        if self._turn_under_way is not None:
-            self._turn_under_way.cancel()
-            await asyncio.gather(self._turn_under_way, return_exceptions=True)
         for run in left:
-            log.warning("task %s: run %s was left running", run.task, run.id)
+            warn("task %s: run %s was left running", run.task, run.id)
         gone = MisuseError("the scheduler stopped before this run ended")
         unfinished = RunFilter(status={RunStatus.PENDING, RunStatus.RUNNING}, limit=2**31)
         try:
+            if self._turn_under_way is not None:
+                self._turn_under_way.cancel()
+                await asyncio.gather(self._turn_under_way, return_exceptions=True)
             for run in await self.store.runs(unfinished):
                 run.wake_waiters(gone)
         finally:
@@ -308,7 +288,7 @@ class Engine:
             except StopIteration:
                 return
             turn.close()
-            raise StoreError(f"{type(self.store).__name__} says that it answers at once, but it waited")
+            self._fail(StoreError(f"{type(self.store).__name__} says that it answers at once, but it waited"))
         else:
             self._turn_under_way = self._loop.create_task(self._guarded_turn(), name="asyncsched turn")
 
@@ -316,33 +296,68 @@ class Engine:
         if self._over:
             return
         self._in_turn = True
-        rest_us = self._rest_until_us - self.clock.steady_us()
-        if rest_us <= 0:
-            try:
-                await self._turn()
-            except Exception:
-                # Nothing that happens in a turn may end the engine; what was not done is done after a rest.
-                log.exception("the store did not answer; the engine tries again in %.0f s", _REST_US / SECOND_US)
-                rest_us = _REST_US
-                self._rest_until_us = self.clock.steady_us() + rest_us
-        self._in_turn = False
-        if rest_us > 0:
-            self.timer.rest(self.clock.now_us() + rest_us)
+        try:
+            await self._turn_unless_resting()
+        except BaseException:
+            self._again = True  # leaving takes turns, too
+            raise
+        finally:
+            self._in_turn = False
+            if not self._over:
+                self._look_ahead()
+
+    async def _turn_unless_resting(self) -> None:
+        if self._rest_us and self._rest_until_us > self.clock.steady_us():
+            return
+        try:
+            await self._turn()
+        except _ENDINGS:
+            raise
+        except BaseException as error:
+            # Nothing that happens in a turn may end the engine; what was not done is done after a rest.
+            self._rest_us = min(max(_FIRST_REST_US, 2 * self._rest_us), _LONGEST_REST_US)
+            self._rest_until_us = self.clock.steady_us() + self._rest_us
+            complain("a turn failed; the engine tries again in %.3f s", self._rest_us / SECOND_US, error=error)
         else:
-            self.timer.rearm(self.clock.now_us())
+            self._rest_us = 0
+
+    def _look_ahead(self) -> None:
+        """Set the alarm, go on at once if there is more to do, else let go of who waits for that."""
+        rest_us = self._rest_until_us - self.clock.steady_us() if self._rest_us else 0
+        try:
+            if rest_us > 0:
+                self.timer.rest(self.clock.now_us() + rest_us)
+            else:
+                self.timer.rearm(self.clock.now_us())
+        except Exception as error:
+            self._fail(error)
         if self._again:
             self._again = False
             self.call()
         elif self._idle_waiters and (self.stopping or self._quiet()):
             self._let_go()
 
+    def _fail(self, error: BaseException) -> None:
+        """Be dead, and say so: a scheduler that looks alive and fires nothing is the worst of all."""
+        self._over = True
+        self.failure = error
+        complain("the scheduler fires no more: its engine has failed", error=error)
+        self._let_go()
+        self.on_failure()
+
     async def _turn(self) -> None:
         now_us = self.timer.look()
         for wakeup in self.timer.take_due(now_us, _BATCH):
-            wakeup.ring()
+            try:
+                wakeup.ring()
+            except Exception as error:  # the others are due all the same
+                complain("a wakeup raised", error=error)
         if self.stopping:
             self.living.due.clear()
         else:
+            for armed in self.living.resuming:
+                await self.arming.resume(armed)
+            self.living.resuming.clear()
             await self.firing.fire(now_us)
         self._again = False
         await self.cycle.turn()
@@ -356,7 +371,7 @@ class Engine:
     def _jumped(self, by_us: int) -> None:
         by = timedelta(microseconds=by_us)
         how = "forward: it was set, or the machine slept" if by_us > 0 else "back: it was set"
-        log.warning("the clock jumped by %s, %s", by, how)
+        warn("the clock jumped by %s, %s", by, how)
         for living in self.living.runs.values():
             # A timeout is time that passes for the run, whatever the clock shows.
             if living.due_us is not None:

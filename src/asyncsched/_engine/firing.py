@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
-from asyncsched._engine.bus import Events
+from asyncsched._engine.bus import Events, complain, warn
 from asyncsched._engine.living import ArmedTask, Living
 from asyncsched._engine.timer import Timer
 from asyncsched.clock import SECOND_US
@@ -16,9 +15,7 @@ from asyncsched.events import FireSkipped, TaskBroken
 from asyncsched.policy import LATE_US, Due, Overdue, Planned, due_fires, overlap_reason
 from asyncsched.run import Run, RunStatus, SkipReason, new_run_id
 from asyncsched.stores import FireOrder, Store
-from asyncsched.triggers import Every, Never
-
-log = logging.getLogger("asyncsched.engine")
+from asyncsched.triggers import Every, Never, Trigger
 
 # So many overdue fires of one task are counted at once: about 10 ms of work between two turns of the loop.
 _STEPS = 5_000
@@ -63,7 +60,9 @@ class Firing:
         for armed in rung:
             try:
                 order = self._decide(armed, now_us)
-            except Exception as error:
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as error:
                 armed.overdue = None
                 self.broken(armed.task.id, now_us, error)
             else:
@@ -82,8 +81,13 @@ class Firing:
                 self._won(armed, order, now_us)
             else:
                 lost.append(armed.task.id)
-        if lost:
+        try:
             await self._read_again(lost)
+        except BaseException:
+            # Asked again when they have lost again.
+            for task_id in lost:
+                self.arm(self._living.tasks[task_id])
+            raise
         self._stirred()
 
     async def completed(self, armed: ArmedTask, now_us: int) -> None:
@@ -101,6 +105,10 @@ class Firing:
             return None
         if armed.policy.anchor == "completion":
             trigger = Never()
+        if armed.skip_to_us is not None:
+            return self._decide_pause(armed, trigger, due_us, now_us)
+        if due_us == armed.skip_us:
+            return self._order(armed, Due((), (Planned(due_us),)), trigger.next_us(due_us), now_us, SkipReason.SKIPPED)
         if armed.overdue is None:
             next_us = trigger.next_us(due_us)
             if next_us is not None and next_us <= due_us:
@@ -114,10 +122,30 @@ class Firing:
         overdue, armed.overdue = armed.overdue, None
         return self._order(armed, due_fires(overdue, armed.policy), overdue.next_us, now_us)
 
-    def _order(self, armed: ArmedTask, due: Due, next_us: int | None, now_us: int) -> FireOrder:
+    def _decide_pause(self, armed: ArmedTask, trigger: Trigger, due_us: int, now_us: int) -> FireOrder | None:
+        """Record the fires that fell into a pause that is over."""
+        assert armed.skip_to_us is not None
+        if due_us > armed.skip_to_us:
+            armed.skip_to_us = None
+            return self._decide(armed, now_us)
+        overdue = armed.overdue = armed.overdue or Overdue(trigger, due_us, armed.skip_to_us, armed.policy)
+        if not overdue.walk(_STEPS):
+            self._timer.set(armed, now_us)
+            return None
+        armed.overdue = armed.skip_to_us = None
+        return self._order(armed, Due((), overdue.records()), overdue.next_us, now_us, SkipReason.PAUSED)
+
+    def _order(
+        self,
+        armed: ArmedTask,
+        due: Due,
+        next_us: int | None,
+        now_us: int,
+        why_skipped: SkipReason = SkipReason.MISSED,
+    ) -> FireOrder:
         policy, live = armed.policy, armed.live
         runs = []
-        skips = [self._skip(armed, planned, SkipReason.MISSED, now_us) for planned in due.skips]
+        skips = [self._skip(armed, planned, why_skipped, now_us) for planned in due.skips]
         for planned in due.runs:
             # Runs that wait for one another do not overlap.
             reason = None if due.one_by_one else overlap_reason(policy, live)
@@ -156,28 +184,30 @@ class Firing:
 
     def _won(self, armed: ArmedTask, order: FireOrder, now_us: int) -> None:
         armed.next_us = order.next_us
-        armed.live += len(order.runs)
+        if order.runs:
+            armed.live += len(order.runs)
+            armed.newest = order.runs[-1]
         if self._living.tasks.get(order.task) is armed:
             self.arm(armed)
         for run in order.runs:
             late_us = now_us - run.due_us
             if late_us > LATE_US:
                 late_s = late_us / SECOND_US
-                log.warning("task %s is %.3f s late; its run stands for %d fire(s)", run.task, late_s, run.stands_for)
+                warn("task %s is %.3f s late; its run stands for %d fire(s)", run.task, late_s, run.stands_for)
         for run in order.skips:
-            log.warning("task %s: %d fire(s) skipped: %s", run.task, run.stands_for, run.reason)
+            warn("task %s: %d fire(s) skipped: %s", run.task, run.stands_for, run.reason)
             self._bus.tell(FireSkipped(at_us=now_us, task=run.task, run=run))
 
     async def _read_again(self, tasks: Sequence[str]) -> None:
-        for standing in await self._store.standings(tasks):
+        for standing in await self._store.standings(tasks) if tasks else ():
             armed = self._living.tasks.get(standing.task)
             if armed is not None:
                 armed.stand(standing)
                 self.arm(armed)
 
-    def broken(self, task: str, now_us: int, error: Exception) -> None:
+    def broken(self, task: str, now_us: int, error: BaseException) -> None:
         """Tell that the trigger of ``task`` raised, so that it does not fire until it is replaced."""
-        log.error("task %s fires no more, its trigger raised", task, exc_info=error)
+        complain("task %s fires no more, its trigger raised", task, error=error)
         self._bus.tell(TaskBroken(at_us=now_us, task=task, error=error))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
@@ -21,9 +21,36 @@ Ending = Literal["timeout", "cancelled", "shutdown"]
 class ArmedTask(Wakeup):
     """A task that this scheduler serves, and where it stands. It rings when it is due to fire."""
 
-    __slots__ = ("due", "limit", "live", "next_us", "overdue", "policy", "task", "trigger", "version", "zone")
+    __slots__ = (
+        "_recent",
+        "due",
+        "ended",
+        "limit",
+        "live",
+        "newest",
+        "next_us",
+        "overdue",
+        "paused_until_us",
+        "policy",
+        "reminder",
+        "skip_to_us",
+        "skip_us",
+        "started",
+        "succeeded",
+        "task",
+        "trigger",
+        "version",
+        "zone",
+    )
 
-    def __init__(self, task: Task[..., Any], zone: ZoneInfo, standing: Standing, due: list[ArmedTask]) -> None:
+    def __init__(
+        self,
+        task: Task[..., Any],
+        zone: ZoneInfo,
+        standing: Standing,
+        due: list[ArmedTask],
+        recent: Callable[[str], Sequence[Run[Any]]],
+    ) -> None:
         super().__init__()
         self.task = task
         self.policy: Policy = task.policy
@@ -32,7 +59,22 @@ class ArmedTask(Wakeup):
         self.due = due
         self.live = 0
         """Runs of this task that are pending or running."""
+        self.skip_to_us: int | None = None
+        """Fires up to this instant fell into a pause and are still to be recorded."""
+        self.reminder: Wakeup | None = None
+        """Rings when the pause is over."""
+        self.newest: Run[Any] | None = None
+        self.started: Run[Any] | None = None
+        self.ended: Run[Any] | None = None
+        self.succeeded: Run[Any] | None = None
+        self._recent = recent
         self.stand(standing)
+
+    def inherit(self, before: ArmedTask) -> None:
+        """Take over the runs of the task that this one replaces."""
+        self.live = before.live
+        self.newest, self.started = before.newest, before.started
+        self.ended, self.succeeded = before.ended, before.succeeded
 
     def stand(self, standing: Standing) -> None:
         """Take over where the store says that the task stands."""
@@ -40,14 +82,20 @@ class ArmedTask(Wakeup):
         self.next_us = standing.next_us
         """The watermark: the earliest fire that has not been accounted for."""
         self.trigger: Trigger | None = standing.trigger
+        self.paused_until_us = standing.paused_until_us
+        self.skip_us = standing.skip_us
         self.overdue: Overdue | None = None
 
     def ring(self) -> None:
         self.due.append(self)
 
+    def history(self) -> Sequence[Run[Any]]:
+        """The ended runs and recorded skips, newest first."""
+        return self._recent(self.task.id)
+
     def fires(self) -> Iterator[int]:
         """The coming fires, in microseconds, as far as they are known: what follows a completion is not."""
-        at_us = self.next_us
+        at_us = None if self.paused_until_us is not None else self.next_us
         while at_us is not None:
             yield at_us
             if self.trigger is None or self.policy.anchor == "completion":
@@ -58,7 +106,7 @@ class ArmedTask(Wakeup):
 class LivingRun(Wakeup):
     """A run that has been claimed and has not been settled. It rings when its attempt runs out of time."""
 
-    __slots__ = ("armed", "ending", "handle", "reason", "run", "token")
+    __slots__ = ("armed", "begun", "ending", "handle", "reason", "run", "token")
 
     def __init__(self, run: Run[Any], armed: ArmedTask) -> None:
         super().__init__()
@@ -66,6 +114,7 @@ class LivingRun(Wakeup):
         self.armed = armed
         self.token = run.token
         self.handle: asyncio.Task[None] | None = None
+        self.begun = False
         self.ending: Ending | None = None
         self.reason = ""
 
@@ -77,7 +126,8 @@ class LivingRun(Wakeup):
         if self.ending is None and self.handle is not None:
             self.ending = ending
             self.reason = reason
-            self.handle.cancel()
+            if self.begun:  # else it ends in its first step: a task cancelled before that never runs a line
+                self.handle.cancel()
 
 
 @dataclass(slots=True)
@@ -88,6 +138,8 @@ class Living:
     runs: dict[str, LivingRun] = field(default_factory=dict)
     due: list[ArmedTask] = field(default_factory=list)
     """Tasks that have rung and have not been asked yet."""
+    resuming: list[ArmedTask] = field(default_factory=list)
+    """Tasks whose pause is over."""
 
 
 class Reminder(Wakeup):

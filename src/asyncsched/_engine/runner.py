@@ -42,7 +42,8 @@ class Runner:
 
     async def _execute(self, living: LivingRun) -> None:
         living.handle = asyncio.current_task()
-        outcome = await self._attempt(living)
+        living.begun = True
+        outcome = await self._attempt(living) if living.ending is None else self._stopped(living, None)
         living.handle = None
         self._timer.drop(living)
         self._ended(living, outcome)
@@ -51,14 +52,15 @@ class Runner:
         run, task = living.run, living.armed.task
         enter_run(run)
         try:
-            return Succeeded(await self._executors[task.executor].call(task.__wrapped__, run.args, run.kwargs))
+            args, kwargs = task.signature.with_context(run, run.args, run.kwargs)
+            return Succeeded(await self._executors[task.executor].call(task.__wrapped__, args, kwargs))
         except asyncio.CancelledError as error:
             return self._stopped(living, error)
         # Whatever is raised ends this run and nothing else; that is the promise of a scheduler.
         except BaseException as error:
             return Raised(error)
 
-    def _stopped(self, living: LivingRun, error: asyncio.CancelledError) -> Outcome:
+    def _stopped(self, living: LivingRun, error: asyncio.CancelledError | None) -> Outcome:
         if living.ending == "timeout":
             limit = living.armed.policy.timeout
             assert limit is not None

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Callable, Collection
+from datetime import timedelta
 from typing import Any
 
 from asyncsched._engine.engine import Engine
-from asyncsched.errors import UnknownRun
+from asyncsched._engine.living import Reminder
+from asyncsched.duration import as_duration, format_duration
+from asyncsched.errors import MisuseError, UnknownRun, UnknownTask
 from asyncsched.run import Run, RunStatus
 from asyncsched.stores import RunFilter
 
@@ -44,3 +49,77 @@ class Runs:
         if run is None:
             raise UnknownRun(f"no run {run_id!r}: ended runs are kept up to their task's history_limit")
         return run
+
+    async def cancel(self, run_id: str, reason: str = "it was cancelled by hand") -> bool:
+        """Stop the run: a waiting one never starts, in a running one ``CancelledError`` is raised. Whether it had to.
+
+        A thread cannot be stopped from outside: its run ends at once, the thread when it returns.
+
+        Raises:
+            UnknownRun: there is none of this id, or it is no longer kept.
+        """
+        engine = self._engine()
+        run = await self.get(run_id)
+        for ended in await engine.store.cancel([run_id], reason):
+            if armed := engine.living.tasks.get(ended.task):
+                armed.live -= 1
+            engine.cycle.tell_end(ended, engine.clock.now_us())
+            engine.cycle.stir()
+        living = engine.living.runs.get(run_id)
+        if living is not None:
+            living.stop("cancelled", reason)
+            return True
+        return run.status is RunStatus.CANCELLED and run.reason == reason
+
+    async def retry(self, run_id: str) -> Run[Any]:
+        """A new run with the arguments of one that has ended; its ``retry_of`` is that one's id.
+
+        Raises:
+            UnknownRun: there is none of this id, or it is no longer kept.
+            UnknownTask: its task is not served here.
+            MisuseError: it has not ended.
+        """
+        engine = self._engine()
+        run = await self.get(run_id)
+        if not run.status.final:
+            raise MisuseError(f"run {run_id} of {run.task!r} is {run.status}: cancel it first, or await it")
+        armed = engine.living.tasks.get(run.task)
+        if armed is None:
+            raise UnknownTask(f"run {run_id} belongs to task {run.task!r}, which is not served here")
+        (again,) = await engine.intake.submit(armed.task, [(run.args, run.kwargs)], retry_of=run_id)
+        return again
+
+    async def wait(self, run_id: str, *, within: timedelta | str | None = None) -> Any:
+        """The result of the run when it has ended, or its exception, raised.
+
+        Raises:
+            UnknownRun: there is none of this id, or it is no longer kept.
+            TimeoutError: it has not ended ``within`` this time; it goes on.
+        """
+        run = await self.get(run_id)
+        if within is None or run.status.final:
+            return await run
+        engine = self._engine()
+        limit = as_duration("within", within, zero=True)
+        waiter = asyncio.ensure_future(_ended(run))
+        reminder = Reminder(lambda: _stop(waiter))
+        engine.timer.set(reminder, engine.clock.now_us() + limit // timedelta(microseconds=1))
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if not waiter.cancelled() or run.status.final:
+                raise
+            raise TimeoutError(f"run {run_id} of {run.task!r} has not ended within {format_duration(limit)}") from None
+        finally:
+            engine.timer.drop(reminder)
+            waiter.cancel()
+        return run.value()
+
+
+async def _ended(run: Run[Any]) -> None:
+    with contextlib.suppress(Exception):
+        await run
+
+
+def _stop(waiter: asyncio.Future[None]) -> None:
+    waiter.cancel()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from heapq import merge
 from itertools import islice, repeat, takewhile
@@ -14,7 +14,7 @@ from asyncsched.clock import from_us, to_us
 from asyncsched.errors import DuplicateTask, MisuseError, UnknownTask
 from asyncsched.events import TaskAdded, TaskChanged, TaskRemoved
 from asyncsched.run import Run
-from asyncsched.task import Task
+from asyncsched.task import Submission, Task
 
 
 class Tasks:
@@ -46,10 +46,9 @@ class Tasks:
         """
         engine = self._engine()
         before = self._armed(task.id)
-        engine.disarm(before)
-        live = before.live
+        engine.arming.disarm(before)
         armed = await self._put(engine, task)
-        armed.live = live
+        armed.inherit(before)
         engine.bus.tell(TaskChanged(at_us=engine.clock.now_us(), task=task.id))
         return task
 
@@ -59,7 +58,7 @@ class Tasks:
         armed = engine.living.tasks.pop(task_id, None)
         if armed is None:
             return False
-        engine.disarm(armed)
+        engine.arming.disarm(armed)
         cancelled = await engine.store.drop_task(task_id)
         now_us = engine.clock.now_us()
         for run in cancelled:
@@ -82,7 +81,8 @@ class Tasks:
             UnknownTask: there is no such task.
         """
         task = self._armed(task_id).task
-        return await self._engine().submit(task, task.args, task.kwargs)
+        (run,) = await self._engine().submit(task, [(task.args, task.kwargs)], Submission())
+        return run
 
     async def next_fires(self, count: int | None = 1, *, until: datetime | None = None) -> list[tuple[str, datetime]]:
         """The ``count`` soonest fires of all tasks, each as task id and instant in the task's zone.
@@ -96,9 +96,58 @@ class Tasks:
             fires = takewhile(lambda fire: fire[0] < end_us, fires)
         return [(armed.task.id, from_us(at_us).astimezone(armed.zone)) for at_us, armed in islice(fires, count)]
 
-    async def list(self) -> list[Task[..., Any]]:
-        """All tasks, in the order of their declaration."""
-        return [armed.task for armed in self._engine().living.tasks.values()]
+    async def pause(
+        self, *task_ids: str, tag: str | None = None, until: datetime | None = None, note: str | None = None
+    ) -> None:
+        """Let no fire of these tasks, or of all with a tag, become a run: until then, or until they are resumed.
+
+        What fires meanwhile is recorded as skipped, with reason ``paused``, when the pause ends. A paused task costs
+        nothing, and stays paused over restarts. Runs under way, and those submitted, are not concerned.
+
+        Args:
+            task_ids: the tasks.
+            tag: all tasks that have it.
+            until: when they go on by themselves; naive: in the task's zone.
+            note: why, for those who see the event.
+
+        Raises:
+            UnknownTask: there is no such task.
+        """
+        for armed in self._meant(task_ids, tag):
+            await self._engine().arming.pause(armed, until, note)
+
+    async def resume(self, *task_ids: str, tag: str | None = None) -> None:
+        """Let paused tasks, or all with a tag, fire again, from their next fire on.
+
+        Raises:
+            UnknownTask: there is no such task.
+        """
+        for armed in self._meant(task_ids, tag):
+            await self._engine().arming.resume(armed)
+
+    async def skip_next(self, task_id: str) -> datetime | None:
+        """Let the task's next fire be a recorded skip; its instant, ``None`` if the task fires no more.
+
+        Raises:
+            UnknownTask: there is no such task.
+        """
+        armed = self._armed(task_id)
+        at_us = await self._engine().arming.skip_next(armed)
+        return None if at_us is None else from_us(at_us).astimezone(armed.zone)
+
+    async def list(self, *, tag: str | None = None, group: str | None = None) -> list[Task[..., Any]]:
+        """The tasks, in the order of their declaration: all, those with a tag, those of a group."""
+        tasks = [armed.task for armed in self._engine().living.tasks.values()]
+        return [task for task in tasks if (tag is None or tag in task.tags) and group in (None, task.group)]
+
+    def _meant(self, task_ids: tuple[str, ...], tag: str | None) -> Sequence[ArmedTask]:
+        """The tasks of these ids, and those with the tag."""
+        tagged = [
+            armed
+            for armed in self._engine().living.tasks.values()
+            if tag is not None and tag in armed.task.tags and armed.task.id not in task_ids
+        ]
+        return [*map(self._armed, task_ids), *tagged]
 
     def _armed(self, task_id: str) -> ArmedTask:
         armed = self._engine().living.tasks.get(task_id)
@@ -110,5 +159,5 @@ class Tasks:
     async def _put(self, engine: Engine, task: Task[..., Any]) -> ArmedTask:
         if engine.stopping:
             raise MisuseError(f"the scheduler is stopping: it takes no task {task.id!r}")
-        standing = await engine.store.put_task(engine.declare(task, engine.clock.now_us()))
-        return engine.arm(task, standing)
+        standing = await engine.store.put_task(engine.arming.declare(task, engine.clock.now_us()))
+        return engine.arming.arm(task, standing)

@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import errno
 import functools
+import logging
 import os
 import struct
 import sys
@@ -19,6 +20,8 @@ from collections.abc import Callable
 
 from asyncsched._heap import Wakeup, Wakeups
 from asyncsched.clock import SECOND_US, Alarm, Clock
+
+log = logging.getLogger("asyncsched.engine")
 
 # A change of wall against steady time beyond this is a jump: NTP slews by 0.5 ms per s and hops stay below.
 JUMP_US = SECOND_US
@@ -45,7 +48,10 @@ class Timer:
         self._jumped = jumped
         self._wakeups = Wakeups()
         self._ring = ring
-        self._alarm: Alarm = clock.alarm(self._rang) or system_alarm(clock, self._rang)
+        own = clock.alarm(self._rang)
+        self.simulated = own is not None
+        """Whether time is the clock's own affair: it may stand still or jump while the machine's goes on."""
+        self._alarm: Alarm = own or system_alarm(clock, self._rang)
         self._spacing_us = _SPACING_US if isinstance(self._alarm, TimerfdAlarm) else 0
         self._armed_at_us = 0
         self._set_to: int | None = None
@@ -111,7 +117,16 @@ class Timer:
     def _set_alarm(self, due_us: int | None) -> None:
         self._rung = False
         self._set_to = due_us
-        self._alarm.set(due_us)
+        try:
+            self._alarm.set(due_us)
+        except OSError:
+            if isinstance(self._alarm, HopAlarm):
+                raise
+            log.exception("the timerfd fails; timers of the event loop take its place")
+            with contextlib.suppress(OSError):
+                self._alarm.close()
+            self._alarm = HopAlarm(self._clock, self._rang)
+            self._alarm.set(due_us)
 
 
 def system_alarm(clock: Clock, ring: Callable[[], None]) -> Alarm:

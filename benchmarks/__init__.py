@@ -1,0 +1,1 @@
+"""What asyncsched costs, beside its peers, in the same run: ``python -m benchmarks``."""

@@ -1,0 +1,88 @@
+"""The figures that are reported, each with its goal: a ratio to a peer in the same run, or a raw limit."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from benchmarks.adapters import NAMES
+
+OURS = "asyncsched"
+
+
+class Figure(NamedTuple):
+    """One line of the report."""
+
+    key: str
+    """``measure.figure``."""
+    title: str
+    unit: str
+    beside: str = "call_at"
+    """The subject that it is compared with."""
+    goal: float | None = None
+    judged: Literal["ratio", "value"] = "ratio"
+    more: bool = False
+    """Whether more is better."""
+
+    @property
+    def wanted(self) -> str:
+        """The goal in words."""
+        if self.goal is None:
+            return ""
+        of = f"x {self.beside}" if self.judged == "ratio" else f" {self.unit}".rstrip()
+        return f"{'>=' if self.more else '<='} {self.goal:,g}{of}"
+
+    def reached(self, value: float, peer: float | None) -> bool | None:
+        """Whether the goal is reached; ``None`` if there is none, or nothing to compare with."""
+        if self.goal is None or (self.judged == "ratio" and not peer):
+            return None
+        judged = value / peer if self.judged == "ratio" and peer else value
+        return judged >= self.goal if self.more else judged <= self.goal
+
+
+def figures(python: tuple[int, ...], *, quick: bool) -> list[Figure]:
+    """What is reported on this version of Python: without eager tasks, which came with 3.12, a fire costs more.
+
+    The small sizes of a smoke run are judged by no goal.
+    """
+    lines = _figures(python)
+    return [line._replace(goal=None) for line in lines] if quick else lines
+
+
+def _figures(python: tuple[int, ...]) -> list[Figure]:
+    per_fire = 1.0 if python >= (3, 12) else 1.3
+    return [
+        Figure("fires.cpu_us", "CPU per fire at 5,000/s, no-op coroutine", "us", goal=per_fire),
+        Figure("fires.late_p50_ms", "lateness at 5,000/s, p50", "ms", goal=1.1),
+        Figure("fires.late_p99_ms", "lateness at 5,000/s, p99", "ms", goal=1.1),
+        Figure("sustain.rate", "fires sustained, p99 lateness < 200 ms", "/s", goal=60_000, judged="value", more=True),
+        Figure("burst.burst_ms", "10,000 due at one instant: all started", "ms", goal=1.3),
+        Figure("stall.stall_ms", "100,000 due at once: longest turn of the loop", "ms", goal=10, judged="value"),
+        Figure("stall.stall_cpu_ms", "the same in CPU of its thread", "ms"),
+        Figure("stall.stall_gc_ms", "longest pause of the garbage collector meanwhile", "ms"),
+        Figure("stall.stall_own_ms", "longest turn without such pauses, in CPU", "ms"),
+        Figure("add.add_us", "add one interval task, 10,000 present", "us", "apscheduler3", goal=0.2),
+        Figure("add.add_argument_us", "the same with an argument, checked against the signature", "us", "apscheduler3"),
+        Figure("bulk.memory_over_b", "memory per task of 100,000, over what the program hands over", "B",
+               "apscheduler3", goal=600, judged="value"),
+        Figure("bulk.memory_b", "memory per task of 100,000, all", "B", "apscheduler3"),
+        Figure("bulk.remove_us", "remove one of 100,000", "us", "apscheduler3", goal=1.5, judged="value"),
+        Figure("lateness.timer_p50_ms", "lateness of the engine's timer, p50", "ms", "call_later", goal=0.25),
+        Figure("lateness.timer_p99_ms", "lateness of the engine's timer, p99", "ms", "call_later", goal=0.5),
+        Figure("lateness.whole_p50_ms", "from instant to first line of the function, p50", "ms", "call_later"),
+        Figure("lateness.whole_p99_ms", "from instant to first line of the function, p99", "ms", "call_later"),
+        Figure("idle.idle_cpu_ms", "CPU in 20 s, 10,000 tasks due in an hour", "ms", goal=1, judged="value"),
+        Figure("idle.idle_wakes", "wakes of the loop meanwhile", "", goal=0, judged="value"),
+        Figure("thread_fires.cpu_us", "CPU per plain function through a thread at 10,000/s", "us", goal=40,
+               judged="value"),
+        Figure("cron.cron_step_us", "cron: one step, mean of 9 lines", "us", "cronsim", goal=3, judged="value"),
+        Figure("cron.cron_day_us", "cron: one step within a day", "us", "cronsim", goal=1, judged="value"),
+        Figure("cron.cron_parse_us", "cron: parse a new line", "us", "cronsim", goal=20, judged="value"),
+        Figure("imports.import_ms", "import the core", "ms", "anyio, pydantic, croniter", goal=1.5),
+    ]  # fmt: skip
+
+
+PLOTTED = (
+    "fires.cpu_us", "sustain.rate", "burst.burst_ms", "add.add_us", "bulk.memory_b", "thread_fires.cpu_us",
+)  # fmt: skip
+SUBJECTS = (*NAMES, "call_later", "cronsim", "croniter", "anyio, pydantic, croniter")
+"""The columns of the report, in order."""

@@ -1,0 +1,142 @@
+"""Which tasks are served, and from where they stand: taken up at the start, changed by operators meanwhile."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from asyncsched._engine.bus import Events
+from asyncsched._engine.firing import Firing
+from asyncsched._engine.living import ArmedTask, Living, Reminder
+from asyncsched._engine.timer import Timer
+from asyncsched.clock import Clock, from_us, to_us
+from asyncsched.errors import ConfigError
+from asyncsched.events import TaskAdded, TaskChanged, TaskPaused, TaskResumed
+from asyncsched.policy import first_fire
+from asyncsched.run import RunStatus
+from asyncsched.stores import FOREVER, Amendment, Declared, RunFilter, Standing, Store
+from asyncsched.task import Home, Task
+from asyncsched.triggers import Binding, Never
+from asyncsched.zone import load_zone
+
+log = logging.getLogger("asyncsched.engine")
+
+
+class Arming:
+    """Puts tasks into the timer, and takes them out."""
+
+    def __init__(
+        self, living: Living, timer: Timer, store: Store, bus: Events, clock: Clock, firing: Firing, tz: str, home: Home
+    ) -> None:
+        self._living = living
+        self._timer = timer
+        self._store = store
+        self._bus = bus
+        self._clock = clock
+        self._firing = firing
+        self._tz = tz
+        self._home = home
+
+    async def take_up(self, tasks: Iterable[Task[..., Any]]) -> None:
+        """Serve these tasks, each from where the store says that it stands."""
+        known = {task.id: task for task in tasks}
+        now_us = self._clock.now_us()
+        found = await self._store.reconcile([self.declare(task, now_us) for task in known.values()])
+        for standing in found.standings:
+            self.arm(known[standing.task], standing)
+        unfinished = RunFilter(status={RunStatus.PENDING, RunStatus.RUNNING}, limit=2**31)
+        for run in await self._store.runs(unfinished):
+            if armed := self._living.tasks.get(run.task):
+                armed.live += 1
+                armed.newest = armed.newest or run
+        for kind, ids in ((TaskAdded, found.added), (TaskChanged, found.changed)):
+            for task_id in ids:
+                self._bus.tell(kind(at_us=now_us, task=task_id))
+
+    def declare(self, task: Task[..., Any], now_us: int) -> Declared:
+        """The task as the store is told of it, its trigger bound to this scheduler's surroundings."""
+        zone = task.tz or self._tz
+        if task.trigger is None:
+            return Declared(task.id, "", None, None, task.policy.history_limit)
+        bound = task.trigger.bind(Binding(zone=zone, anchor_us=now_us, key=task.id))
+        next_us = None
+        try:
+            next_us = first_fire(bound, now_us, immediate=task.policy.immediate)
+        except ConfigError:
+            raise
+        except Exception as error:  # a user's trigger: the others fire all the same
+            self._firing.broken(task.id, now_us, error)
+        else:
+            if next_us is None and not isinstance(bound, Never):
+                log.warning("task %s will never fire: %s has no instants left", task.id, task.trigger.describe())
+        return Declared(task.id, f"{task.trigger} | {zone}", bound, next_us, task.policy.history_limit)
+
+    def arm(self, task: Task[..., Any], standing: Standing) -> ArmedTask:
+        """Serve ``task`` from where it stands."""
+        zone = load_zone(task.zone(self._tz))
+        armed = ArmedTask(task, zone, standing, self._living.due, self._store.recent)
+        self._living.tasks[task.id] = armed
+        task.home = self._home
+        task.state = armed
+        self._set(armed)
+        return armed
+
+    def disarm(self, armed: ArmedTask) -> None:
+        """Serve the task no more."""
+        self._timer.drop(armed)
+        if armed.reminder is not None:
+            self._timer.drop(armed.reminder)
+        if armed.task.home is self._home:
+            armed.task.home = None
+
+    async def pause(self, armed: ArmedTask, until: datetime | None, note: str | None) -> None:
+        """Let no fire of the task become a run until then, or without end."""
+        until_us = FOREVER if until is None else instant_us(armed, until)
+        await self._amend(armed, Amendment(until_us, armed.skip_us))
+        log.info("task %s: paused%s", armed.task.id, "" if note is None else f": {note}")
+        told_until = None if until is None else from_us(until_us)
+        self._bus.tell(TaskPaused(at_us=self._clock.now_us(), task=armed.task.id, until=told_until, note=note))
+
+    async def resume(self, armed: ArmedTask) -> None:
+        """Let the task fire again, from its next fire on; those of the pause are recorded as skips."""
+        if armed.paused_until_us is None:
+            return
+        now_us = self._clock.now_us()
+        armed.skip_to_us = min(armed.paused_until_us, now_us)
+        await self._amend(armed, Amendment(None, armed.skip_us))
+        self._bus.tell(TaskResumed(at_us=now_us, task=armed.task.id))
+
+    async def skip_next(self, armed: ArmedTask) -> int | None:
+        """Let the next fire of the task be a recorded skip; its instant, ``None`` if there is no next fire."""
+        if armed.next_us is not None:
+            await self._amend(armed, Amendment(armed.paused_until_us, armed.next_us))
+        return armed.next_us
+
+    async def _amend(self, armed: ArmedTask, amendment: Amendment) -> None:
+        standing = await self._store.amend(armed.task.id, armed.version, amendment)
+        while standing is not None and (standing.paused_until_us, standing.skip_us) != amendment:
+            # Somebody else edited the task first: once more, on what it has become.
+            standing = await self._store.amend(armed.task.id, standing.version, amendment)
+        if standing is not None:
+            armed.stand(standing)
+            self._set(armed)
+
+    def _set(self, armed: ArmedTask) -> None:
+        """Put the task into the timer; a paused one costs nothing there, one that is paused until then rings then."""
+        if armed.reminder is not None:
+            self._timer.drop(armed.reminder)
+            armed.reminder = None
+        if armed.paused_until_us is None:
+            self._firing.arm(armed)
+            return
+        self._timer.drop(armed)
+        if armed.paused_until_us != FOREVER:
+            armed.reminder = Reminder(lambda: self._living.resuming.append(armed))
+            self._timer.set(armed.reminder, armed.paused_until_us)
+
+
+def instant_us(armed: ArmedTask, moment: datetime) -> int:
+    """The instant that a datetime names, in the task's zone if it is naive."""
+    return to_us(moment if moment.tzinfo else moment.replace(tzinfo=armed.zone))

@@ -1,0 +1,60 @@
+"""What a task is called, and where its function stands."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Callable
+from pathlib import PurePath
+from typing import Any, cast
+
+from asyncsched.errors import ConfigError
+
+_ID = re.compile(r"[^\s/~\x00-\x1f\x7f]{1,200}")
+
+
+def task_id(func: Callable[..., Any], given: str | None, group: str | None, name: str | None) -> str:
+    """The id of a task: as given, ``group.name``, or the function's ``module:qualname``.
+
+    A function of ``__main__`` is named by the module's real name, or the stem of its file, so that
+    ``python app.py``, ``python -m app`` and ``asyncsched run app:scheduler`` agree.
+
+    Raises:
+        ConfigError: the function has no name of its own, or the id has a forbidden character.
+    """
+    own = getattr(func, "__name__", None)
+    if own == "<lambda>":
+        own = None
+    if given is not None:
+        if group is not None or name is not None:
+            raise ConfigError(f"id={given!r} and group= or name=: give one or the other")
+        found = given
+    elif group is not None or name is not None:
+        last = name if name is not None else own
+        if last is None:
+            raise ConfigError(f"group={group!r} needs name= for {func!r}, which has no name of its own")
+        found = last if group is None else f"{group}.{last}"
+    elif own is None:
+        raise ConfigError(f"{func!r} has no name of its own: give the task an id=")
+    else:
+        found = f"{_module_of(func)}:{getattr(func, '__qualname__', own)}"
+    if not _ID.fullmatch(found):
+        raise ConfigError(f"task id {found[:80]!r}: 1 to 200 characters without white space, '/' or '~'")
+    return found
+
+
+def _module_of(func: Callable[..., Any]) -> str:
+    module = getattr(func, "__module__", None) or "__main__"
+    if module != "__main__":
+        return str(module)
+    main = sys.modules["__main__"]
+    if spec := getattr(main, "__spec__", None):
+        return str(spec.name).removesuffix(".__main__")
+    return PurePath(getattr(main, "__file__", None) or "__main__").stem
+
+
+def place_of(func: object) -> str:
+    """Where ``func`` is written, as ``app.py:14``; empty where nobody can tell."""
+    code = getattr(inspect.unwrap(cast("Any", func)) if callable(func) else func, "__code__", None)
+    return "" if code is None else f"{PurePath(code.co_filename).name}:{code.co_firstlineno}"
