@@ -103,9 +103,12 @@ def types(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """The benchmarks beside their peers: all, or those that the arguments name."""
-    session.install("-e", ".", *group("bench"))
-    for script in session.posargs or sorted(str(path) for path in Path("benchmarks").glob("*.py")):
-        session.run("python", script)
+    session.install("-e", ".", *group("bench"), "virtualenv")
+    apart = Path(session.create_tmp()).absolute() / "apscheduler4"
+    python = apart / ("Scripts" if os.name == "nt" else "bin") / "python"
+    session.run("virtualenv", "--quiet", str(apart))
+    session.run(str(python), "-m", "pip", "install", "--quiet", *group("bench-apscheduler4"), external=True)
+    session.run("python", "-m", "benchmarks", "--python", f"apscheduler4={python}", *session.posargs)
 
 
 @nox.session

@@ -16,31 +16,39 @@ from benchmarks.adapters import NAMES
 from benchmarks.figures import figures
 from benchmarks.machine import load, machine
 from benchmarks.report import markdown, plot
-from benchmarks.rounds import APART, ROOT, TOGETHER, Rounds, trial
+from benchmarks.rounds import APART, ROOT, TOGETHER, Results, Rounds, trial
 
 
 def main() -> None:
     chosen = _arguments()
-    told = sys.stderr
-    facts: dict[str, Any] = {"machine": machine(), "rounds": chosen.rounds, "quick": chosen.quick, "subjects": {}}
+    facts: dict[str, Any] = {"machine": machine(), "rounds": 0, "quick": chosen.quick, "subjects": {}}
     pythons = {name: dict(chosen.python).get(name, sys.executable) for name in chosen.subjects}
     for name, python in pythons.items():
         facts["subjects"][name] = _facts(name, python)
     present = {name: python for name, python in pythons.items() if "error" not in facts["subjects"][name]}
-    rounds = Rounds(present, quick=chosen.quick, tell=lambda line: print(line, file=told, flush=True))
-    rounds.run(chosen.measures, chosen.rounds)
-    facts["machine"]["load after"] = load()
-    lines = figures(sys.version_info, quick=chosen.quick)
-    text = markdown(facts, rounds.results, lines)
+    rounds = Rounds(present, quick=chosen.quick, tell=lambda line: print(f"  {line}", file=sys.stderr, flush=True))
+    text = ""
+    for number in range(1, chosen.rounds + 1):
+        print(f"round {number} of {chosen.rounds}", file=sys.stderr, flush=True)
+        rounds.run(chosen.measures)
+        facts["rounds"] = number
+        facts["machine"]["load after"] = load()
+        text = _written(facts, rounds.results, chosen.out)  # after each round: what was found outlives an interruption
     print(text)
-    if chosen.out is None:
-        return
-    name = f"python-{sys.version_info.major}.{sys.version_info.minor}"
-    chosen.out.mkdir(parents=True, exist_ok=True)
-    found = facts | {"samples": rounds.results.samples, "errors": rounds.results.errors}
-    (chosen.out / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    (chosen.out / f"{name}.md").write_text(text, encoding="utf-8")
-    (chosen.out / f"{name}.svg").write_text(plot(rounds.results, lines), encoding="utf-8")
+
+
+def _written(facts: dict[str, Any], results: Results, out: Path | None) -> str:
+    """The report, which is also put into the folder ``out`` if there is one."""
+    lines = figures(sys.version_info[:2], quick=facts["quick"])
+    text = markdown(facts, results, lines)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        found = facts | {"samples": results.samples, "errors": results.errors}
+        name = f"python-{sys.version_info.major}.{sys.version_info.minor}"
+        (out / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        (out / f"{name}.md").write_text(text, encoding="utf-8")
+        (out / f"{name}.svg").write_text(plot(results, lines), encoding="utf-8")
+    return text
 
 
 def _arguments() -> argparse.Namespace:

@@ -39,7 +39,7 @@ class Figure(NamedTuple):
         return judged >= self.goal if self.more else judged <= self.goal
 
 
-def figures(python: tuple[int, ...], *, quick: bool) -> list[Figure]:
+def figures(python: tuple[int, int], *, quick: bool) -> list[Figure]:
     """What is reported on this version of Python: without eager tasks, which came with 3.12, a fire costs more.
 
     The small sizes of a smoke run are judged by no goal.
@@ -48,7 +48,7 @@ def figures(python: tuple[int, ...], *, quick: bool) -> list[Figure]:
     return [line._replace(goal=None) for line in lines] if quick else lines
 
 
-def _figures(python: tuple[int, ...]) -> list[Figure]:
+def _figures(python: tuple[int, int]) -> list[Figure]:
     per_fire = 1.0 if python >= (3, 12) else 1.3
     return [
         Figure("fires.cpu_us", "CPU per fire at 5,000/s, no-op coroutine", "us", goal=per_fire),

@@ -17,7 +17,7 @@ def measure(sizes: Sizes) -> dict[str, dict[str, float]]:
     costs: dict[str, list[float]] = {name: [] for name in _STATEMENTS}
     for _ in range(sizes.imports + 1):
         for name, statement in _STATEMENTS.items():
-            command = [sys.executable, "-I", "-c", _PROGRAM.format(statement)]
+            command = [sys.executable, "-P", "-c", _PROGRAM.format(statement)]
             told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
             costs[name].append(int(told) / 1e6)
     return {name: {"import_ms": statistics.median(values[1:])} for name, values in costs.items()}

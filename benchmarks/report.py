@@ -17,7 +17,7 @@ def markdown(facts: dict[str, Any], results: Results, lines: list[Figure]) -> st
     """All of it, for people."""
     parts = ["A smoke run: its sizes are too small for figures that mean anything."] if facts["quick"] else []
     parts += [
-        "\n".join(f"* {name}: {value}" for name, value in facts["machine"].items()),
+        "\n".join(f"* {name}: {value}" for name, value in {**facts["machine"], "rounds": facts["rounds"]}.items()),
         _goals(results, lines),
         _everybody(results, lines),
         "\n".join(_setup(facts["subjects"])),

@@ -48,7 +48,7 @@ class Adapter(ABC):
     add_us: ClassVar[float] = 40
     """About what adding one task takes, for the lead that a trial needs."""
     most: ClassVar[int] = 100_000
-    """With more tasks it would not come to an end."""
+    """With more tasks due at once it takes minutes."""
 
     def __init__(self, work: Work) -> None:
         self.work = work

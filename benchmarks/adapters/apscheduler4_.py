@@ -19,6 +19,7 @@ class Measured(Adapter):
         "MemoryDataStore, LocalEventBroker, max_concurrent_jobs=100000, max_running_jobs=None, "
         "misfire_grace_time=None, logs only errors"
     )
+    most = 10_000
     add_us = 100
 
     def __init__(self, work: Work) -> None:

@@ -24,8 +24,8 @@ class Measured(Adapter):
         "(250 ms by default), logs only errors"
     )
     plain_functions = False
-    add_us = 300
     most = 10_000
+    add_us = 300
 
     def __init__(self, work: Work) -> None:
         super().__init__(work)

@@ -3,6 +3,7 @@
 import logging
 
 from asyncsched.errors import AsyncschedError
+from asyncsched.executors import Shell, from_thread
 from asyncsched.registry import Registry, default_registry
 from asyncsched.retry import Retry
 from asyncsched.run import Run, RunContext, RunStatus, current_run
@@ -28,11 +29,13 @@ __all__ = [
     "RunContext",
     "RunStatus",
     "Scheduler",
+    "Shell",
     "Task",
     "at",
     "cron",
     "current_run",
     "every",
+    "from_thread",
     "task",
     "when",
 ]

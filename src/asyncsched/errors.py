@@ -13,6 +13,8 @@
     │   └── MisuseError             (RuntimeError) a call at the wrong moment: entering twice, too early
     ├── WorldError                  what we stand on failed; it may work later
     │   ├── StoreError              the store cannot be reached, or refuses
+    │   ├── ShellFailed             a program ended with another exit status than 0, or by a signal
+    │   ├── ProcessDied             a worker process died before it gave a result
     │   └── MissingExtra            (ImportError) a part that is not installed, and the command that mends it
     └── RunError                    what `await run` raises when there is no result
         ├── RunFailed               the function raised, and its own exception is not at hand
@@ -23,6 +25,8 @@
 """
 
 from __future__ import annotations
+
+import signal
 
 
 class AsyncschedError(Exception):
@@ -75,6 +79,33 @@ class WorldError(AsyncschedError):
 
 class StoreError(WorldError):
     """The store cannot be reached, or refuses."""
+
+
+class ShellFailed(WorldError):
+    """A program ended with another exit status than 0, or by a signal: then ``returncode`` is minus its number."""
+
+    def __init__(self, command: str, *, returncode: int, stdout: str, stderr: str) -> None:
+        last = (stderr.strip() or stdout.strip()).rpartition("\n")[2]
+        super().__init__(f"{command!r} ended {how_ended(returncode)}{last and ': '}{last[-200:]}")
+        self.returncode = returncode
+        self.stdout = stdout
+        self.stderr = stderr
+
+
+class ProcessDied(WorldError):
+    """A worker process died before it gave a result; ``returncode`` is as ``subprocess`` tells it."""
+
+    def __init__(self, what: str, *, returncode: int) -> None:
+        super().__init__(f"the worker process that called {what} died {how_ended(returncode)}")
+        self.returncode = returncode
+
+
+def how_ended(returncode: int) -> str:
+    """How a process ended, in words: ``with exit status 3``, ``by SIGKILL``."""
+    if returncode >= 0:
+        return f"with exit status {returncode}"
+    known = {member.value: member.name for member in signal.Signals}
+    return f"by {known.get(-returncode, f'signal {-returncode}')}"
 
 
 class MissingExtra(WorldError, ImportError):

@@ -38,6 +38,16 @@ class SchedulerStopped(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StandingBy(Event):
+    """Another process of this host fires the tasks; this scheduler runs what is submitted to it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TookOver(Event):
+    """The process that fired the tasks has ended; this scheduler fires them from here on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskEvent(Event):
     """Something that happened to one task."""
 

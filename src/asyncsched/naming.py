@@ -54,6 +54,29 @@ def _module_of(func: Callable[..., Any]) -> str:
     return PurePath(getattr(main, "__file__", None) or "__main__").stem
 
 
+def check_importable(func: Callable[..., Any]) -> None:
+    """Refuse a function that another process cannot find by its name.
+
+    Raises:
+        ConfigError: ``func`` is one; the message says what to do.
+    """
+    name, module = getattr(func, "__qualname__", ""), getattr(func, "__module__", None)
+    owner = getattr(func, "__self__", None)  # of a function written in C: its module; of a class method: its class
+    main = sys.modules["__main__"]
+    if not name or not module or not (owner is None or inspect.ismodule(owner) or inspect.isclass(owner)):
+        problem = f"{func!r} is an object: make it a function"
+    elif "<" in name:
+        problem = f"{name} is made while the program runs"
+    elif module == "__main__" and not (getattr(main, "__spec__", None) or getattr(main, "__file__", None)):
+        problem = f"{name} stands in no file"
+    else:
+        return
+    raise ConfigError(
+        f"executor='process' imports the function in another process, and {problem}; it needs one that is defined with "
+        "def at the top of a module"
+    )
+
+
 def place_of(func: object) -> str:
     """Where ``func`` is written, as ``app.py:14``; empty where nobody can tell."""
     code = getattr(inspect.unwrap(cast("Any", func)) if callable(func) else func, "__code__", None)

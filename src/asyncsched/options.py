@@ -8,12 +8,13 @@ from difflib import get_close_matches
 from typing import Any, Literal, TypedDict, cast
 
 from asyncsched.errors import ConfigError
+from asyncsched.naming import check_importable
 from asyncsched.policy import Anchor, Missed, OverlapPolicy
 from asyncsched.retry import Retry
 from asyncsched.signature import is_coroutine_function
 from asyncsched.triggers import Cron, Daily, Every, Once, Trigger, parse_trigger
 
-ExecutorName = Literal["loop", "thread"]
+ExecutorName = Literal["loop", "thread", "process"]
 
 
 class PolicyOptions(TypedDict, total=False):
@@ -41,7 +42,8 @@ class Options(PolicyOptions, total=False):
     tz: the zone of the trigger, an IANA name or a ZoneInfo; default the scheduler's.
     args, kwargs: what the function is called with when it fires.
     tags, metadata: kept with the task, for people and for filters.
-    executor: ``"loop"`` for coroutine functions, ``"thread"`` for plain ones; told apart by itself.
+    executor: ``"loop"`` for coroutine functions, ``"thread"`` for plain ones, told apart by itself; ``"process"``
+        for plain ones at the top of a module that need a processor of their own.
     """
 
     id: str | None
@@ -156,8 +158,10 @@ def executor_of(func: Callable[..., Any], wanted: str | None) -> ExecutorName:
     coroutine = is_coroutine_function(func)
     if wanted is None:
         return "loop" if coroutine else "thread"
-    if wanted not in ("loop", "thread"):
-        raise ConfigError(f"executor={wanted!r}: 'loop' for coroutine functions, 'thread' for plain ones")
-    if coroutine and wanted == "thread":
-        raise ConfigError("executor='thread' is for plain functions: a coroutine function runs on the loop")
+    if wanted not in ("loop", "thread", "process"):
+        raise ConfigError(f"executor={wanted!r}: 'loop' for coroutine functions, 'thread' or 'process' for plain ones")
+    if coroutine and wanted != "loop":
+        raise ConfigError(f"executor={wanted!r} is for plain functions: a coroutine function runs on the loop")
+    if wanted == "process":
+        check_importable(func)
     return cast("ExecutorName", wanted)

@@ -14,14 +14,16 @@ from typing import Any, Self, TypeAlias
 from asyncsched._engine.bus import Events
 from asyncsched._engine.capacity import Capacity
 from asyncsched._engine.engine import Drained, Engine
+from asyncsched._engine.host import HostLock
 from asyncsched._engine.runs import Runs
 from asyncsched._engine.tasks import Tasks
 from asyncsched.clock import Clock, SystemClock
 from asyncsched.decorators import AnyTask, Decorators
 from asyncsched.duration import as_duration
 from asyncsched.errors import ConfigError, MisuseError
-from asyncsched.executors import Executor, LoopExecutor, ThreadExecutor
+from asyncsched.executors import Executor, LoopExecutor, ProcessExecutor, ThreadExecutor, refuse_in_child
 from asyncsched.in_thread import SchedulerThread
+from asyncsched.lifespan import Lifespan
 from asyncsched.registry import Registry, default_registry
 from asyncsched.signals import ForcedEnd, ending_signals
 from asyncsched.stores import MemoryStore, Store
@@ -47,10 +49,13 @@ class Scheduler(Decorators):
         shutdown_timeout: how long runs may still take when the scheduler is left; then they are cancelled.
         stall_warning: a coroutine that blocks the event loop for longer is named in a warning, with its stack.
             ``None``: nobody looks.
-        threads: how many plain functions may run at once.
+        threads: how many plain functions may run at once in threads.
+        processes: how many with ``executor="process"``. Default one for each processor.
         max_running: how many runs may be under way here at once; more wait. Default no limit.
         queues: whose runs are executed here: names, or names with how many at once, ``{"mail": 3}``. Default
             all; ``[]`` fires and submits, but runs nothing.
+        once_per_host: of the processes that one server starts, one fires and the others stand by. It counts in
+            ``lifespan`` alone, and where the store is not shared by processes.
 
     Raises:
         ConfigError: an argument is wrong; the message says what would be right.
@@ -67,8 +72,10 @@ class Scheduler(Decorators):
         shutdown_timeout: timedelta | str = "30s",
         stall_warning: timedelta | str | None = "250ms",
         threads: int = 40,
+        processes: int | None = None,
         max_running: int | None = None,
         queues: Collection[str] | Mapping[str, int | None] | None = None,
+        once_per_host: bool = True,
     ) -> None:
         """Make a scheduler; nothing starts."""
         self._store = _store(store)
@@ -78,10 +85,13 @@ class Scheduler(Decorators):
         self._node = node or f"{socket.gethostname()}:{os.getpid()}"
         self._stall_us = None if stall_warning is None else as_duration("stall_warning", stall_warning) // _US
         self._shutdown_us = as_duration("shutdown_timeout", shutdown_timeout, zero=True) // _US
-        if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
-            raise ConfigError(f"threads={threads!r}: a whole number from 1 on")
-        self._executors: Mapping[str, Executor] = {"loop": LoopExecutor(), "thread": ThreadExecutor(threads)}
+        self._executors: Mapping[str, Executor] = {
+            "loop": LoopExecutor(),
+            "thread": ThreadExecutor(_count("threads", threads)),
+            "process": ProcessExecutor(None if processes is None else _count("processes", processes)),
+        }
         self._capacity = _capacity(max_running, queues)
+        self._once_per_host = once_per_host
         self._random: Random | None = None
         self._engine: Engine | None = None
         self._entering = False
@@ -145,6 +155,10 @@ class Scheduler(Decorators):
         Raises:
             MisuseError: it is running already.
         """
+        await self._start(None)
+
+    async def _start(self, host: HostLock | None) -> None:
+        refuse_in_child()
         if self._engine is not None or self._entering:
             raise MisuseError("the scheduler is running already: enter it once, or make another Scheduler")
         self._entering = True
@@ -159,7 +173,7 @@ class Scheduler(Decorators):
                 capacity=self._capacity,
                 stall_us=self._stall_us,
             )
-            await engine.start(self._registry, self._random)
+            await engine.start(self._registry, self._random, host)
         finally:
             self._entering = False
         self._engine = engine
@@ -178,6 +192,19 @@ class Scheduler(Decorators):
         finally:
             self._engine = None
         return self.drained
+
+    def lifespan(self, app: object = None) -> Lifespan:  # noqa: ARG002 - frameworks hand it in
+        """What a web framework starts and stops together with itself: ``FastAPI(lifespan=scheduler.lifespan)``.
+
+        Within a function of your own: ``async with scheduler.lifespan() as state:``, where ``state`` is
+        ``{"scheduler": scheduler}``. Unlike ``async with scheduler:`` and ``serve`` it fires once per host: see
+        ``once_per_host``. ``app`` is what frameworks hand in; it is not looked at.
+        """
+        return Lifespan({"scheduler": self}, self._start_in_host, self.stop)
+
+    async def _start_in_host(self) -> None:
+        alone = self._store.shared or not self._once_per_host
+        await self._start(None if alone else HostLock([task.id for task in self._registry]))
 
     @contextlib.contextmanager
     def simulated(
@@ -209,8 +236,10 @@ class Scheduler(Decorators):
         finally:
             self._clock, self._tz, self._random, self._store, self._executors = before
 
-    async def serve(self, *companions: Companion) -> Drained:
+    async def serve(self, *companions: Companion, until_idle: bool = False) -> Drained:
         """Run until SIGINT or SIGTERM, then drain: what became of the runs that were under way.
+
+        With ``until_idle`` also no longer than until nothing is due, ready or running, as ``idle()`` has it.
 
         Each companion is called with this scheduler and gives an asynchronous context manager, which is entered
         once the scheduler has started and left once it has drained. A second signal cancels the runs and ends the
@@ -233,7 +262,7 @@ class Scheduler(Decorators):
                     await beside.enter_async_context(companion(self))
                 engine = self._running()
                 engine.on_failure = asked.set
-                await asked.wait()
+                await (_idle_or(asked, engine) if until_idle else asked.wait())
         if engine.failure is not None:
             raise engine.failure
         if forced:
@@ -276,6 +305,21 @@ class Scheduler(Decorators):
 
 Companion: TypeAlias = Callable[[Scheduler], contextlib.AbstractAsyncContextManager[object]]
 """What can be handed to ``serve``."""
+
+
+async def _idle_or(asked: asyncio.Event, engine: Engine) -> None:
+    idle = asyncio.ensure_future(engine.idle())
+    idle.add_done_callback(lambda _idle: asked.set())
+    try:
+        await asked.wait()
+    finally:
+        idle.cancel()
+
+
+def _count(name: str, value: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigError(f"{name}={value!r}: a whole number from 1 on")
+    return value
 
 
 def _store(store: Store | str) -> Store:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import typing
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
@@ -26,7 +29,11 @@ class Signature:
         Raises:
             ConfigError: ``func`` has none, as some functions written in C.
         """
-        self._func = func
+        try:
+            # Not the function itself, which would then live as long as the signatures that are kept by function.
+            self._func: Callable[[], Callable[..., Any] | None] = weakref.ref(func)
+        except TypeError:
+            self._func = lambda: func
         try:
             whole = inspect.signature(func)
         except (ValueError, TypeError) as error:
@@ -35,7 +42,22 @@ class Signature:
         self.context = tuple(name for name, parameter in whole.parameters.items() if _is_context(parameter))
         """The parameters that are given the run; callers do not."""
         self._whole = whole
+        positional = [one for one in own if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
+        self._least = sum(one.default is one.empty for one in positional)
+        self._most = len(positional)
+        if any(one.kind is one.KEYWORD_ONLY and one.default is one.empty for one in own):
+            self._most = -1  # something must be given by name
         self._parameters = whole.replace(parameters=own) if self.context else whole
+
+    def check(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Whether the arguments fit the parameters; values are not looked at.
+
+        Raises:
+            ArgumentsError: a parameter has no value, or a value no parameter; the message names it.
+        """
+        # Most tasks give a few arguments by place; counting them costs a tenth of binding them.
+        if kwargs or not self._least <= len(args) <= self._most:
+            self.bind(args, kwargs)
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> inspect.BoundArguments:
         """The arguments by parameter, as a call would see them; values are not looked at.
@@ -75,7 +97,9 @@ class Signature:
     def _checks(self) -> dict[str, Callable[[str, Any], Any]]:
         """A check for each annotated parameter, made when arguments are first given."""
         try:
-            hints = typing.get_type_hints(inspect.unwrap(_plain(self._func)), include_extras=True)
+            func = self._func()
+            assert func is not None  # whoever asks holds it
+            hints = typing.get_type_hints(inspect.unwrap(_plain(func)), include_extras=True)
         except (NameError, TypeError, AttributeError):
             return {}  # annotations that only a type checker can resolve promise nothing at run time
 
@@ -129,3 +153,23 @@ def is_coroutine_function(func: Callable[..., Any]) -> bool:
     """Whether calling ``func`` gives a coroutine: also for partials, methods and objects with ``__call__``."""
     plain = _plain(func)
     return inspect.iscoroutinefunction(plain)
+
+
+_signatures: WeakKeyDictionary[Callable[..., Any], Signature] = WeakKeyDictionary()
+
+
+def signature_of(func: Callable[..., Any]) -> Signature:
+    """The signature of ``func``, read once however many tasks are made of it.
+
+    Raises:
+        ConfigError: ``func`` has none.
+    """
+    try:
+        known = _signatures.get(func)
+    except TypeError:  # an object that cannot be hashed, or has no weak references
+        return Signature(func)
+    if known is None:
+        known = Signature(func)
+        with contextlib.suppress(TypeError):
+            _signatures[func] = known
+    return known

@@ -23,7 +23,7 @@ from asyncsched.options import (
 )
 from asyncsched.policy import Policy
 from asyncsched.run import Run, RunStatus
-from asyncsched.signature import Signature, is_coroutine_function
+from asyncsched.signature import Signature, is_coroutine_function, signature_of
 from asyncsched.triggers import Every, Trigger, TriggerLike
 from asyncsched.zone import zone_name
 
@@ -162,9 +162,8 @@ class Task(Call[P, R_co]):
         check_shapes(options)
         self.__wrapped__ = func
         if hasattr(func, "__name__"):
-            functools.update_wrapper(
-                self, func
-            )  # first: the function, or a task made of it, may have attributes like ours
+            # First: the function, or a task made of it, may have attributes that are named like ours.
+            functools.update_wrapper(self, func)
         given = {"every": every, "at": at, "cron": cron, "run_at": run_at, "trigger": trigger}
         self.trigger: Trigger | None = one_trigger({name: value for name, value in given.items() if value is not None})
         self.id = task_id(func, options.get("id"), options.get("group"), options.get("name"))
@@ -187,7 +186,7 @@ class Task(Call[P, R_co]):
         if self.trigger is None and not (self.args or self.kwargs):
             return
         try:
-            self.signature.bind(self.args, self.kwargs)
+            self.signature.check(self.args, self.kwargs)
         except ArgumentsError as error:
             cure = "give args= or kwargs=, or a default in the function"
             raise ConfigError(f"task {self.id!r} cannot be called when it fires: {error}; {cure}") from None
@@ -195,7 +194,7 @@ class Task(Call[P, R_co]):
     @functools.cached_property
     def signature(self) -> Signature:
         """The parameters of the function."""
-        return Signature(self.__wrapped__)
+        return signature_of(self.__wrapped__)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Call the function, as if it were not decorated."""

@@ -133,6 +133,13 @@ def read_until(stream, word: str) -> list[str]:
     raise AssertionError(f"{word!r} never came: {lines}")
 
 
+def read_rest(process) -> tuple[str, str]:
+    """What is still said until the end. Not ``communicate``, which loses the lines that were read ahead."""
+    rest, said = process.stdout.read(), process.stderr.read()
+    process.wait(20)
+    return rest, said
+
+
 @pytest.fixture
 def served(here, program) -> Callable[..., object]:
     def start(**options: object):
@@ -149,7 +156,7 @@ def test_the_program_serves_until_a_signal_and_drains(served, number: int) -> No
     assert begin[0] == "asyncsched 0.1.0  memory  3 tasks"
     assert begin[1].startswith("  next  quick  in ")
     process.send_signal(number)
-    rest, said = process.communicate(timeout=20)
+    rest, said = read_rest(process)
     assert "draining: 1 run left (slow); again to force" in rest
     assert "SUCCESS  slow" in rest
     assert rest.splitlines()[-1] == "drained: 1 run finished"
@@ -165,7 +172,7 @@ def test_runs_that_outlast_the_drain_are_cancelled_with_their_own_exit_code(serv
     process = served(slow=600, timeout="100ms")
     read_until(process.stdout, "SUCCESS")
     process.send_signal(signal.SIGTERM)
-    rest, _said = process.communicate(timeout=20)
+    rest, _said = read_rest(process)
     assert rest.splitlines()[-1] == "drained: 1 cancelled, out of time (slow)"
     assert process.returncode == 75
 
@@ -176,7 +183,7 @@ def test_a_second_signal_forces(served) -> None:
     process.send_signal(signal.SIGINT)
     read_until(process.stdout, "draining")
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=20)
+    read_rest(process)
     assert process.returncode == 128 + signal.SIGTERM
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from itertools import count
 from random import Random
 from typing import Any
 
@@ -15,8 +14,8 @@ from hypothesis import strategies as st
 
 from asyncsched.clock import from_us
 from asyncsched.retry import NO_RETRY, Retry
-from asyncsched.run import Cancelled, Outcome, Raised, Run, RunStatus, Succeeded, new_run_id, settle
-from asyncsched.stores import Ack, Declared, FireOrder, RunFilter, Standing, Store
+from asyncsched.run import Cancelled, Outcome, Raised, Run, RunIds, RunStatus, Succeeded, settle
+from asyncsched.stores import FOREVER, Ack, Amendment, Declared, FireOrder, RunFilter, Standing, Store
 from asyncsched.triggers import Every, Trigger
 
 from .conftest import START_US, Bench
@@ -24,8 +23,7 @@ from .conftest import START_US, Bench
 SECOND = 1_000_000
 EVERY = Every("10s", from_us(START_US))
 UNFINISHED = frozenset({RunStatus.PENDING, RunStatus.RUNNING})
-_random = Random(7)
-_numbers = count()
+_ids = RunIds(Random(7))
 
 
 def declared(
@@ -37,12 +35,15 @@ def declared(
 
 def a_run(
     task: str = "t", *, created_us: int = START_US, due_us: int | None = None, priority: int = 0,
-    limit_key: str | None = None, name: str | None = None,
+    limit_key: str | None = None, limit: int = 1, queue: str = "default", name: str | None = None,
 ) -> Run[Any]:  # fmt: skip
     # Ids sort as they were made, as those of the engine do.
-    run_id = name or new_run_id((START_US // 1000 + next(_numbers)) * 1000, _random)
+    run_id = name or _ids.make(START_US)
     due_us = created_us if due_us is None else due_us
-    return Run(id=run_id, task=task, created_us=created_us, due_us=due_us, priority=priority, limit_key=limit_key)
+    return Run(
+        id=run_id, task=task, created_us=created_us, due_us=due_us, priority=priority, limit_key=limit_key,
+        limit=limit, queue=queue,
+    )  # fmt: skip
 
 
 def a_skip(task: str = "t", *, created_us: int = START_US) -> Run[Any]:
@@ -721,14 +722,201 @@ async def test_a_run_is_found_by_its_id_in_every_part_of_its_life(store: Store) 
             await finish(store, claimed)
 
 
+async def test_what_has_ended_is_known_without_asking_the_newest_first(store: Store) -> None:
+    standing = await store.put_task(declared(history_limit=3))
+    assert list(store.recent("t")) == []
+    await run_through(store, *(a_run(name=f"r{number}") for number in range(3)))
+    await run_through(store, a_run("other", name="other"))
+    assert names(store.recent("t")) == ["r2", "r1", "r0"]
+    await store.fire([order(standing, runs=[a_run(name="waiting")], skips=[skip := a_skip()])])
+    assert names(store.recent("t")) == [skip.id, "r2", "r1"]
+    assert [run.status for run in store.recent("t")] == [RunStatus.SKIPPED, RunStatus.SUCCESS, RunStatus.SUCCESS]
+    assert names(store.recent("other")) == ["other"]
+    assert list(store.recent("nobody")) == []
+
+
+# --- amend
+
+
+async def test_an_amendment_is_written_on_the_version_that_it_names_which_grows(store: Store) -> None:
+    await store.put_task(declared("other"))
+    before = await store.put_task(declared())
+    after = await store.amend("t", before.version, Amendment(START_US + 5, START_US))
+    assert after is not None
+    assert after.version > before.version
+    assert after == replace(before, version=after.version, paused_until_us=START_US + 5, skip_us=START_US)
+    assert await where(store) == after
+    lifted = await store.amend("t", after.version, Amendment(None, None))
+    assert lifted is not None
+    assert (lifted.paused_until_us, lifted.skip_us) == (None, None)
+    assert (await where(store, "other")).paused_until_us is None
+
+
+async def test_an_amendment_on_another_version_writes_nothing_and_tells_where_the_task_stands(store: Store) -> None:
+    first = await store.put_task(declared())
+    second = await store.amend("t", first.version, Amendment(FOREVER, None))
+    assert second is not None
+    for version in (first.version, second.version + 1):
+        assert await store.amend("t", version, Amendment(None, START_US)) == second
+        assert await where(store) == second
+
+
+async def test_a_task_that_is_unknown_cannot_be_amended(store: Store) -> None:
+    assert await store.amend("nobody", 1, Amendment(FOREVER, None)) is None
+    assert await store.standings(["nobody"]) == []
+
+
+async def test_an_amendment_leaves_the_watermark_where_the_fires_have_brought_it(store: Store) -> None:
+    before = await store.put_task(declared())
+    await store.fire([order(before)])
+    after = await store.amend("t", before.version, Amendment(FOREVER, None))
+    assert after is not None
+    assert after.next_us == START_US + 10 * SECOND
+
+
+async def test_a_fire_that_was_decided_before_an_amendment_fires_nothing(store: Store) -> None:
+    before = await store.put_task(declared())
+    after = await store.amend("t", before.version, Amendment(FOREVER, None))
+    assert await store.fire([order(before, runs=[a_run()])]) == set()
+    assert await ids(store) == []
+    assert after is not None
+    assert await store.fire([order(after, skips=[a_skip()])]) == {"t"}
+
+
+@pytest.mark.parametrize("text", ["every 10 s", "another one"])
+async def test_a_pause_outlives_every_declaration_and_the_node(bench: Bench, text: str) -> None:
+    store = await bench.enter("n1")
+    before = await store.put_task(declared())
+    await store.amend("t", before.version, Amendment(FOREVER, None))
+    await store.close()
+    store = await bench.enter("n2")
+    (standing,) = (await store.reconcile([declared(text=text)])).standings
+    assert standing.paused_until_us == FOREVER
+    assert (await store.put_task(declared())).paused_until_us == FOREVER
+    await store.drop_task("t")
+    assert (await store.put_task(declared())).paused_until_us is None
+    await store.close()
+
+
+async def test_a_skip_is_of_one_grid_and_ends_with_it(store: Store) -> None:
+    before = await store.put_task(declared())
+    await store.amend("t", before.version, Amendment(None, START_US))
+    (same,) = (await store.reconcile([declared()])).standings
+    assert same.skip_us == START_US
+    (other,) = (await store.reconcile([declared(text="another one")])).standings
+    assert other.skip_us is None
+
+
+# --- cancel
+
+
+async def test_what_waits_is_cancelled_what_runs_or_has_ended_is_left(store: Store, bench: Bench) -> None:
+    await store.submit([a_run(name="ended"), a_run(name="running")])
+    ended, running = await claim(store)
+    await finish(store, [ended])
+    later = START_US + 60 * SECOND
+    await store.submit([a_run(name="ready"), a_run(name="delayed", due_us=later), a_run(name="else")])
+    await bench.advance(SECOND)
+    cancelled = await store.cancel(["ended", "running", "ready", "delayed", "nobody"], "not wanted")
+    assert sorted(names(cancelled)) == ["delayed", "ready"]
+    for run in cancelled:
+        found = await store.run(run.id)
+        assert found is not None
+        assert (found.status, found.reason, found.finished_us) == (
+            RunStatus.CANCELLED,
+            "not wanted",
+            START_US + SECOND,
+        )
+        assert found.token > 0
+    assert await store.cancel(["ready"], "again") == []
+    cycled = await store.cycle([await ack_of(store, running, Succeeded(1))], 100)
+    assert (names(cycled.claimed), cycled.next_due_us) == (["else"], None)
+    assert await ids(store, status={RunStatus.SUCCESS}) == ["running", "ended"]
+
+
+async def test_a_run_that_waits_for_its_next_try_can_be_cancelled(store: Store, bench: Bench) -> None:
+    await store.submit([a_run(name="1", limit_key="k"), a_run(name="2", limit_key="k")])
+    (run,) = await claim(store)
+    await store.cycle([await ack_of(store, run, Raised(ValueError()), Retry(attempts=2, wait="5s"))], 0)
+    assert names(await store.cancel(["1"], "enough")) == ["1"]
+    assert names(await claim(store)) == ["2"]
+    await bench.advance(10 * SECOND)
+    assert await claim(store) == []
+
+
+@pytest.mark.parametrize("gone", ["1", "2"])
+async def test_a_cancelled_run_makes_way_for_the_next_of_its_key(store: Store, gone: str) -> None:
+    await store.submit([a_run(name=name, limit_key="k") for name in "123"])
+    await store.cancel([gone], "not wanted")
+    (left,) = {"1", "2"} - {gone}
+    for name in (left, "3"):
+        claimed = await claim(store)
+        assert names(claimed) == [name]
+        await finish(store, claimed)
+
+
+# --- limits and queues
+
+
+async def test_so_many_runs_of_one_key_run_at_once_as_they_allow(store: Store) -> None:
+    await store.submit([a_run(name=str(number), limit_key="k", limit=2) for number in range(5)])
+    claimed = await claim(store)
+    assert names(claimed) == ["0", "1"]
+    await finish(store, claimed[1:])
+    claimed = [claimed[0], *await claim(store)]
+    assert names(claimed) == ["0", "2"]
+    await finish(store, claimed)
+    assert names(await claim(store)) == ["3", "4"]
+
+
+async def test_a_run_that_is_not_due_yet_holds_up_nobody_of_its_key(store: Store, bench: Bench) -> None:
+    await store.submit([a_run(name="later", limit_key="k", due_us=START_US + 10 * SECOND)])
+    await store.submit([a_run(name="now", limit_key="k")])
+    first = await claim(store)
+    assert names(first) == ["now"]
+    await bench.advance(10 * SECOND)
+    assert await claim(store) == []
+    await finish(store, first)
+    assert names(await claim(store)) == ["later"]
+
+
+async def test_only_runs_of_the_queues_that_are_asked_for_are_claimed(store: Store) -> None:
+    await store.submit([a_run(name="m", queue="mail", priority=-1), a_run(name="r", queue="reports"), a_run(name="d")])
+    assert names((await store.cycle([], 100, {"mail": 9, "nobody": 9})).claimed) == ["m"]
+    assert (await store.cycle([], 100, {})).claimed == []
+    assert (await store.cycle([], 100, {"reports": 0})).claimed == []
+    assert names((await store.cycle([], 100, {"default": 1, "reports": 1})).claimed) == ["r", "d"]
+
+
+async def test_of_each_queue_no_more_are_claimed_than_asked_for_and_no_more_of_all(store: Store) -> None:
+    runs = [a_run(name=f"{queue}{number}", queue=queue, priority=number) for queue in "ab" for number in range(4)]
+    await store.submit(runs)
+    first = await store.cycle([], 100, {"a": 1, "b": 3})
+    assert sorted(names(first.claimed)) == ["a3", "b1", "b2", "b3"]
+    assert [run.priority for run in first.claimed] == [3, 3, 2, 1]
+    second = await store.cycle([], 2, {"a": 9, "b": 9})
+    assert names(second.claimed) == ["a2", "a1"]
+    assert second.next_due_us is not None
+    assert second.next_due_us <= await store.now_us()
+
+
+async def test_what_waits_in_a_queue_that_is_full_wakes_nobody(store: Store) -> None:
+    await store.submit([a_run(name="a", queue="a"), a_run(name="b", queue="b")])
+    cycled = await store.cycle([], 100, {"a": 1, "b": 0})
+    assert (names(cycled.claimed), cycled.next_due_us) == (["a"], None)
+    assert names(await claim(store)) == ["b"]
+
+
 # --- laws over any sequence of verbs
 
+LIMITS = {"k": 1, "l": 2}
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("submit"), st.sampled_from(["a", "b"]), st.sampled_from([None, "k", "l"]), st.integers(0, 3)),
         st.tuples(st.just("cycle"), st.integers(0, 3), st.sampled_from(["good", "bad", "none"]), st.integers(0, 3)),
         st.tuples(st.just("advance"), st.integers(1, 2), st.none(), st.none()),
         st.tuples(st.just("drop"), st.sampled_from(["a", "b"]), st.none(), st.none()),
+        st.tuples(st.just("cancel"), st.integers(0, 9), st.none(), st.none()),
     ),
     max_size=40,
 )
@@ -736,7 +924,7 @@ STEPS = st.lists(
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(STEPS)
-def test_whatever_happens_keys_are_exclusive_order_holds_and_every_run_ends(
+def test_whatever_happens_keys_keep_their_limits_order_holds_and_every_run_ends(
     make_bench: Callable[[], Bench], steps: list[tuple[str, Any, Any, Any]]
 ) -> None:
     asyncio.run(live_through(make_bench(), steps))
@@ -748,6 +936,7 @@ async def live_through(bench: Bench, steps: list[tuple[str, Any, Any, Any]]) -> 
     running: dict[str, Run[Any]] = {}
     started: list[str] = []
     submitted: list[tuple[str, str | None]] = []
+    at_once: list[str] = []
 
     async def exchange(limit: int, outcome: str, number: int) -> None:
         ending = [] if outcome == "none" else list(running.values())[:number]
@@ -760,7 +949,8 @@ async def live_through(bench: Bench, steps: list[tuple[str, Any, Any, Any]]) -> 
         assert len(cycled.claimed) <= limit
         for run in cycled.claimed:
             assert run.id not in running
-            assert run.limit_key is None or run.limit_key not in {other.limit_key for other in running.values()}
+            holding = [other for other in running.values() if other.limit_key == run.limit_key]
+            assert run.limit_key is None or len(holding) < LIMITS[run.limit_key]
             running[run.id] = run
             started.extend([run.id] if run.attempt == 1 else [])
         order_of_claims = [(-run.priority, run.due_us) for run in cycled.claimed]
@@ -771,12 +961,18 @@ async def live_through(bench: Bench, steps: list[tuple[str, Any, Any, Any]]) -> 
     for number, (verb, first, second, third) in enumerate(steps):
         if verb == "submit":
             due_us = await store.now_us() + third * SECOND
-            await store.submit([a_run(first, name=f"r{number}", limit_key=second, due_us=due_us, priority=third % 2)])
+            run = a_run(first, name=f"r{number}", limit_key=second, due_us=due_us, priority=third % 2)
+            run.limit = LIMITS.get(second, 1)
+            await store.submit([run])
             submitted.append((f"r{number}", second))
+            at_once.extend([f"r{number}"] if not third else [])
         elif verb == "cycle":
             await exchange(first, second, third)
         elif verb == "advance":
             await bench.advance(first * SECOND)
+        elif verb == "cancel":
+            chosen = [name for name, _key in submitted[first::10]]
+            assert not {run.id for run in await store.cancel(chosen, "chosen")} & running.keys()
         else:
             await store.drop_task(first)
     for _ in range(len(submitted) + 2):
@@ -786,7 +982,7 @@ async def live_through(bench: Bench, steps: list[tuple[str, Any, Any, Any]]) -> 
     assert sorted(run.id for run in found) == sorted(name for name, _key in submitted)
     assert all(run.status.final for run in found)
     for key in ("k", "l"):
-        of_key = [name for name, its_key in submitted if its_key == key]
+        of_key = [name for name, its_key in submitted if its_key == key and name in at_once]
         assert [name for name in started if name in of_key] == [name for name in of_key if name in started]
     assert (await store.cycle([], 100)).next_due_us is None
     await store.close()

@@ -1,20 +1,27 @@
-"""The rows of features about tasks as plain values: every, at, run_at, and which of them go together."""
+"""The rows of features about tasks as plain values, and about the programs that serve them."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import subprocess
 import sys
+import threading
+import time
+import tomllib
 from datetime import UTC, datetime, timedelta
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from asyncsched import Registry, Task
+from asyncsched import Registry, Scheduler, Task
 from asyncsched.errors import ConfigError, DuplicateTask
 
 T0 = datetime(2025, 1, 1, 14, 0, tzinfo=UTC)
+ROOT = Path(__file__).resolve().parents[2]
 
 
 async def nothing() -> None: ...
@@ -197,3 +204,145 @@ asyncio.run(main(), debug=True)
 def test_ea6_nothing_is_warned_of() -> None:
     done = subprocess.run([sys.executable, "-X", "dev", "-W", "error", "-c", QUIET], capture_output=True, timeout=30)
     assert (done.stdout, done.stderr, done.returncode) == (b"[30, 30]\n", b"", 0)
+
+
+@pytest.mark.feature("EA15")
+async def test_ea15_what_is_due_at_once_runs_at_once(virtual: Any) -> None:
+    async def half_a_second() -> None:
+        await asyncio.sleep(0.5)
+
+    registry = Registry()
+    for name in ("one", "other"):
+        registry.register(Task(half_a_second, run_at=T0 + timedelta(seconds=1), id=name))
+    async with virtual(registry, at=T0) as sched:
+        await sched.advance("2s")
+        assert [run.finished_at for run in sched.runs()] == [T0 + timedelta(seconds=1.5)] * 2
+
+
+@pytest.mark.feature("EA16")
+def test_ea16_a_program_without_a_loop_runs_it_in_a_thread() -> None:
+    where: list[str] = []
+    registry = Registry()
+
+    @registry.every("10ms")
+    async def beat() -> None:
+        where.append(threading.current_thread().name)
+
+    @registry.task
+    async def double(number: int) -> int:
+        await asyncio.sleep(0.01)
+        return 2 * number
+
+    handle = Scheduler(registry=registry, tz="UTC").start_in_thread()
+    run = handle.call(double.submit, 21)
+    assert handle.wait(run) == 42
+    until = time.monotonic() + 5
+    while not where and time.monotonic() < until:
+        time.sleep(0.01)
+    began = time.monotonic()
+    drained = handle.stop()
+    assert time.monotonic() - began < 1
+    assert set(where) == {"asyncsched loop"}
+    assert (drained.cancelled, drained.left) == ((), ())
+    assert [thread.name for thread in threading.enumerate() if "asyncsched" in thread.name] == []
+
+
+SERVES = """
+from asyncsched import Registry, Scheduler
+app = Scheduler(registry=Registry(), tz="UTC")
+
+@app.every("1h", immediate=True)
+async def ready():
+    print("ready", flush=True)
+
+print("ended", app.run().finished)
+"""
+
+
+@pytest.mark.feature("EA16")
+@pytest.mark.skipif(os.name != "posix", reason="a signal is sent")
+def test_ea16_run_blocks_until_a_signal_comes() -> None:
+    command = [sys.executable, "-W", "error", "-c", SERVES]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline() == "ready\n"
+        program.send_signal(signal.SIGINT)
+        out, err = program.communicate(timeout=10)
+    assert (out, err, program.returncode) == ("ended 0\n", "", 0)
+
+
+DECLARES = """
+import threading
+before = threading.enumerate()
+from asyncsched import Registry, Scheduler, every
+called = []
+
+@every("1ms", immediate=True)
+async def work():
+    called.append(1)
+
+mine = Registry()
+
+@mine.every("1ms")
+async def apart(): ...
+
+print(threading.enumerate() == before, called)
+print([task.id for task in Scheduler().served()])
+print([task.id for task in Scheduler(registry=mine).served()], Scheduler(registry=Registry()).served())
+"""
+
+
+@pytest.mark.feature("EA17")
+def test_ea17_decorators_fill_the_default_registry_and_nothing_starts_on_import(tmp_path: Path) -> None:
+    (tmp_path / "declares.py").write_text(DECLARES, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", "import declares"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=30,
+    )  # fmt: skip
+    assert done.stdout.splitlines() == ["True []", "['declares:work']", "['declares:apart'] []"], done.stderr
+
+
+SERVED = """
+from asyncsched import Scheduler, every
+
+scheduler = Scheduler(tz="UTC")
+
+@every("1h")
+async def hourly(): ...
+
+@every("1s", immediate=True)
+async def often(): ...
+"""
+
+
+@pytest.mark.feature("EA18")
+@pytest.mark.skipif(os.name != "posix", reason="a signal is sent")
+def test_ea18_the_command_line_serves_a_module(tmp_path: Path) -> None:
+    (tmp_path / "served.py").write_text(SERVED, encoding="utf-8")
+    command = [sys.executable, "-W", "error", "-m", "asyncsched", "run", "served:scheduler"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
+        assert program.stdout is not None
+        head = [program.stdout.readline() for _ in range(4)]
+        program.send_signal(signal.SIGINT)
+        out, err = program.communicate(timeout=10)
+    assert head[0].endswith("2 tasks\n")
+    assert {line.split()[1] for line in head[1:3]} == {"hourly", "often"}
+    assert all(line.startswith("  next  ") for line in head[1:3])
+    assert "SUCCESS  often" in head[3]
+    assert ("drained" in out, err, program.returncode) == (True, "", 0)
+
+
+@pytest.mark.feature("EA19")
+def test_ea19_the_test_command_fails_below_nine_tenths_of_the_branches(tmp_path: Path) -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["coverage"]
+    assert settings["run"]["branch"] is True
+    assert settings["report"]["fail_under"] >= 90
+    assert '"--cov"' in (ROOT / "noxfile.py").read_text(encoding="utf-8")
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("COV", "PYTEST"))}
+    part = ["-p", "no:randomly", "--cov", "--cov-report=", "tests/unit/test_duration.py"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", *part],
+        cwd=ROOT, env=own | {"COVERAGE_FILE": str(tmp_path / "coverage")}, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert f"is less than fail-under={settings['report']['fail_under']}" in done.stdout
+    assert (" failed" in done.stdout, done.returncode) == (False, 1)

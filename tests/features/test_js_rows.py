@@ -139,3 +139,43 @@ async def test_js11_a_raising_function_fails_its_own_runs_only(virtual: Any) -> 
         assert [run.status for run in sched.runs("failing")] == ["FAILED"] * 10
         assert [run.status for run in sched.runs("healthy")] == ["SUCCESS"] * 10
         assert {repr(run.error) for run in sched.runs("failing")} == {"RuntimeError('on purpose')"}
+
+
+@pytest.mark.feature("JS4")
+async def test_js4_add_returns_the_task_which_is_served_from_then_on(virtual: Any) -> None:
+    async def work() -> None: ...
+
+    async with virtual(Registry()) as sched:
+        tasks = sched.scheduler.tasks
+        task = Task(work, every="1s")
+        assert await tasks.add(task) is task
+        assert task.id in [one.id for one in await tasks.list()]
+        await sched.advance("2s")
+        assert len(sched.runs("work")) == 2
+
+
+@pytest.mark.feature("JS5")
+async def test_js5_remove_tells_whether_the_task_was_there(virtual: Any) -> None:
+    async def work() -> None: ...
+
+    async with virtual(Registry()) as sched:
+        tasks = sched.scheduler.tasks
+        task = await tasks.add(Task(work, every="1s"))
+        await sched.advance("1s")
+        assert await tasks.remove(task.id) is True
+        assert await tasks.remove(task.id) is False
+        await sched.advance("1h")
+        assert len(sched.runs()) == 1
+
+
+@pytest.mark.feature("JS6")
+async def test_js6_nothing_ticks_a_test_lets_time_pass(virtual: Any) -> None:
+    registry = Registry()
+
+    @registry.cron("* * * * * *")
+    async def work() -> None: ...
+
+    async with virtual(registry, at="2025-01-01", tz="UTC") as sched:
+        assert sched.runs() == []
+        await sched.advance("1s")
+        assert len(sched.runs("work")) == 1

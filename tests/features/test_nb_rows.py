@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import selectors
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -12,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from asyncsched import Registry, Retry, Scheduler, current_run
+from asyncsched import Registry, Retry, Scheduler, Task, current_run
 from asyncsched._engine.timer import HopAlarm, TimerfdAlarm
 from asyncsched.clock import Alarm, Clock, SystemClock
-from asyncsched.events import ClockJumped, Event, RunEnded
+from asyncsched.events import ClockJumped, Event, LoopStalled, RunEnded
 
 T0 = datetime(2025, 1, 1, tzinfo=UTC)
 
@@ -30,7 +32,8 @@ def every_ten_minutes() -> Registry:
 
 
 @pytest.mark.feature("NB1")
-async def test_nb1_a_clock_set_forward_is_told_and_the_policy_decides(
+@pytest.mark.feature("PA3")
+async def test_nb1_pa3_a_clock_set_forward_is_told_and_the_policy_decides(
     virtual: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with virtual(every_ten_minutes(), at=T0) as sched:
@@ -46,7 +49,8 @@ async def test_nb1_a_clock_set_forward_is_told_and_the_policy_decides(
 
 
 @pytest.mark.feature("NB1")
-async def test_nb1_a_clock_set_back_fires_nothing_twice(virtual: Any) -> None:
+@pytest.mark.feature("PA3")
+async def test_nb1_pa3_a_clock_set_back_fires_nothing_twice(virtual: Any) -> None:
     async with virtual(every_ten_minutes(), at=T0) as sched:
         await sched.advance("125m")
         assert len(sched.runs("often")) == 12
@@ -92,8 +96,9 @@ class Shifted:
 
 
 @pytest.mark.feature("NB1")
+@pytest.mark.feature("PA3")
 @pytest.mark.parametrize("make", [Shifted, HopAlarm], ids=["timerfd", "hops"])
-async def test_nb1_with_either_timer(make: Callable[[SetClock, Callable[[], None]], Alarm]) -> None:
+async def test_nb1_pa3_with_either_timer(make: Callable[[SetClock, Callable[[], None]], Alarm]) -> None:
     clock = SetClock(make)
     scheduler = Scheduler(registry=every_ten_minutes(), tz="UTC", clock=clock)
     jumps: list[ClockJumped] = []
@@ -164,3 +169,90 @@ async def test_nb16_a_year_of_five_tasks_takes_seconds_and_happens_the_same_agai
 
 def ended(events: list[Event]) -> list[RunEnded]:
     return [event for event in events if isinstance(event, RunEnded)]
+
+
+@pytest.mark.feature("NB17")
+async def test_nb17_who_blocks_the_loop_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    registry = Registry()
+    told: list[LoopStalled] = []
+
+    @registry.task(id="blocks")
+    async def blocks() -> None:
+        await asyncio.sleep(0)
+        time.sleep(0.5)  # what blocks the loop
+
+    scheduler = Scheduler(registry=registry, tz="UTC")
+    scheduler.events.on({LoopStalled}, told.append)  # type: ignore[arg-type]
+    async with scheduler:
+        run = await blocks.submit()
+        await run
+        watcher = scheduler._engine.watcher
+        assert watcher.lag.max_us >= 400_000
+    (warning,) = [record for record in caplog.records if record.levelno == logging.WARNING and "async" in record.name]
+    assert warning.getMessage().startswith(f"task blocks, run {run.id}, blocks the event loop, for 250 ms so far:")
+    assert "# what blocks the loop" in warning.getMessage()
+    (event,) = told
+    assert (event.task, timedelta(seconds=0.4) <= event.by < timedelta(seconds=2)) == ("blocks", True)
+    assert "# what blocks the loop" in event.stack
+
+
+class CountingSelector(selectors.DefaultSelector):
+    """Counts how often the loop comes back from waiting."""
+
+    wakes = 0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        self.wakes += 1
+        return super().select(timeout)
+
+
+@pytest.mark.feature("NB22")
+def test_nb22_idle_costs_nothing() -> None:
+    registry, selector = Registry(), CountingSelector()
+
+    async def nothing() -> None: ...
+
+    for number in range(10_000):
+        registry.register(Task(nothing, every="1h", id=f"t{number}"))
+    awake = registry.register(Task(nothing, id="awake"))
+
+    async def idle() -> tuple[int, float]:
+        async with Scheduler(registry=registry, tz="UTC"):
+            await (await awake.submit())  # which wakes the watcher of the loop: it must go to sleep again
+            await asyncio.sleep(0.3)
+            wakes, cpu = selector.wakes, time.process_time()
+            await asyncio.sleep(2)
+            return selector.wakes - wakes, time.process_time() - cpu
+
+    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selector)) as runner:
+        wakes, cpu = runner.run(idle())
+    assert wakes <= 2  # one of them is the test's own sleep
+    assert cpu < 0.005
+
+
+@pytest.mark.feature("NB24")
+async def test_nb24_a_drain_with_a_deadline_reports_what_was_left(caplog: pytest.LogCaptureFixture) -> None:
+    registry, release = Registry(), threading.Event()
+
+    @registry.task(id="long", max_running=1)
+    def long() -> str:
+        release.wait(10)
+        return "done"
+
+    scheduler = Scheduler(registry=registry, tz="UTC", shutdown_timeout="1s")
+    try:
+        await scheduler.start()
+        under_way, waiting = await long.submit(), await long.submit()
+        while under_way.status == "PENDING":
+            await asyncio.sleep(0.01)
+        began = time.perf_counter()
+        drained = await scheduler.stop()
+        assert 1 <= time.perf_counter() - began < 1.5
+    finally:
+        release.set()
+    assert drained.finished == 0
+    assert [(run.id, run.task, run.status) for run in drained.cancelled] == [(under_way.id, "long", "CANCELLED")]
+    assert f"run {under_way.id}" in caplog.text
+    assert waiting.status == "PENDING"
+    async with scheduler:
+        assert await waiting == "done"

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from operator import attrgetter
 from typing import Any
 
 import pytest
 
-from asyncsched import Registry, Scheduler
+from asyncsched import Registry, Scheduler, Task
+from asyncsched.clock import to_us
+from asyncsched.triggers import Once
 
 # Made where no loop runs, as at the import of a program.
+T0 = datetime(2025, 1, 1, tzinfo=UTC)
+
 registry = Registry()
 scheduler = Scheduler(registry=registry, tz="UTC")
 fired: list[str] = []
@@ -67,3 +77,154 @@ def test_pa19_a_scheduler_made_at_import_lives_in_whatever_loop_runs(run: Callab
     kinds = {"uvloop"} if run is by_uvloop else {"asyncio.unix_events", "asyncio.windows_events"}
     assert set(fired) <= kinds
     assert not scheduler.running
+
+
+@pytest.mark.feature("PA4")
+@pytest.mark.parametrize("part", ["timer.look", "firing.fire", "cycle.turn", "cycle.runner.start", "store.cycle"])
+async def test_pa4_fires_go_on_after_an_error_in_any_part(virtual: Any, part: str) -> None:
+    """All the parts: tests/faults/test_engine_parts.py."""
+    working = Registry()
+    working.register(Task(nothing, every="1s", id="work"))
+    async with virtual(working, at=T0, tz="UTC") as sched:
+        await sched.advance("500ms")
+        owner, _, name = f"scheduler._engine.{part}".rpartition(".")
+        break_once(attrgetter(owner)(sched), name, RuntimeError("in a part"))
+        await sched.advance("9500ms")
+        assert [run.started_at for run in sched.runs("work")][-8:] == [
+            T0 + timedelta(seconds=second) for second in range(3, 11)
+        ]
+
+
+@pytest.mark.feature("PA4")
+async def test_pa4_or_serve_ends_with_the_error() -> None:
+    working = Registry()
+    alive = Scheduler(registry=working, tz="UTC")
+
+    @working.every("20ms")
+    async def breaks() -> None:
+        break_once(alive._engine.timer, "rearm", RuntimeError("nothing waits for time any more"))
+
+    began = asyncio.get_running_loop().time()
+    with pytest.raises(RuntimeError, match="nothing waits for time any more"):
+        await alive.serve()
+    assert asyncio.get_running_loop().time() - began < 5
+
+
+async def nothing() -> None: ...
+
+
+def break_once(owner: Any, name: str, error: Exception) -> None:
+    """Let the next call of this method raise."""
+
+    def breaks(*_args: Any) -> Any:
+        delattr(owner, name)
+        raise error
+
+    setattr(owner, name, breaks)
+
+
+@pytest.mark.feature("PA14")
+@pytest.mark.full_speed
+async def test_pa14_memory_is_bounded(virtual: Any) -> None:
+    """A fifth of 20,000 additions and 100,000 runs, at a fifth of the 5 MB: what grows with each run shows as well."""
+    busy = Registry()
+    for number in range(100):
+        busy.register(Task(nothing, every="1s", id=f"t{number}", history_limit=10))
+    async with virtual(Registry(), at=T0, tz="UTC") as stage:  # its own scheduler keeps every event
+        living = Scheduler(registry=busy, tz="UTC", clock=stage.clock)
+
+        async def live(seconds: int) -> None:
+            for second in range(seconds):
+                await stage.advance("1s")
+                for number in range(20):
+                    await living.tasks.add(Task(nothing, every="1h", id=f"added-{second}-{number}"))
+                    await living.tasks.remove(f"added-{second}-{number}")
+
+        async with living:
+            tracemalloc.start()
+            try:
+                await live(20)
+                gc.collect()
+                before, _peak = tracemalloc.get_traced_memory()
+                await live(200)
+                gc.collect()
+                after, _peak = tracemalloc.get_traced_memory()
+            finally:
+                tracemalloc.stop()
+            assert len(await living.runs.list(limit=10_000)) == 100 * 10
+    assert after - before < 1_000_000
+
+
+@pytest.mark.feature("PA15")
+@pytest.mark.full_speed
+async def test_pa15_a_hundred_thousand_due_at_once_all_fire_in_slices(virtual: Any) -> None:
+    """How long a slice takes is measured by benchmarks/stall.py; here, that others come in between."""
+    count = 100_000
+    ran = [0]
+    between: list[int] = []
+
+    async def work() -> None:
+        ran[0] += 1
+
+    many = Registry()
+    moment = T0 + timedelta(seconds=1)
+    trigger = Once(moment)
+    for number in range(count):
+        many.register(Task(work, trigger=trigger, id=f"t{number}"))
+    async with virtual(Registry(), at=T0, tz="UTC") as stage:
+        loop = asyncio.get_running_loop()
+
+        def beat() -> None:
+            between.append(ran[0])
+            if ran[0] < count:
+                loop.call_soon(beat)
+
+        async with Scheduler(registry=many, tz="UTC", clock=stage.clock):
+            loop.call_at(stage.clock.loop_time(to_us(moment)), beat)
+            await stage.advance("1s")
+            assert stage.now() == moment
+    assert ran == [count]
+    assert max(later - earlier for earlier, later in pairwise(between)) <= 200
+
+
+STOPS = """
+import asyncio, threading
+from asyncsched import Registry, Scheduler
+
+registry, release = Registry(), threading.Event()
+
+@registry.every("10ms")
+async def often():
+    await asyncio.sleep(0.005)
+
+@registry.every("1h", immediate=True)
+async def endless():
+    await asyncio.Event().wait()
+
+@registry.every("1h", immediate=True)
+def thread():
+    release.wait(10)
+
+async def main():
+    loop = asyncio.get_running_loop()
+    for timeout in ("0s", "100ms", "200ms"):
+        scheduler = Scheduler(registry=registry, tz="UTC", shutdown_timeout=timeout)
+        async with scheduler:
+            await asyncio.sleep(0.05)
+            began = loop.time()
+        print(len(scheduler.drained.cancelled), round(loop.time() - began, 1))
+    release.set()
+
+asyncio.run(main(), debug=False)
+"""
+
+
+@pytest.mark.feature("PA20")
+def test_pa20_stopping_is_bounded_and_quiet() -> None:
+    command = [sys.executable, "-X", "dev", "-W", "error", "-c", STOPS]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert done.stderr == ""
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert [int(cancelled) for cancelled, _took in lines] >= [2, 2, 2]
+    for limit, (_cancelled, took) in zip((0, 0.1, 0.2), lines, strict=True):
+        assert limit <= float(took) < limit + 0.5

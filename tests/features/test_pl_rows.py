@@ -43,7 +43,8 @@ async def test_pl1_a_time_of_day_is_that_of_the_tasks_zone(virtual: Any) -> None
 
 @pytest.mark.feature("PL2")
 @pytest.mark.feature("JS10")
-def test_pl2_js10_the_loop_sleeps_until_something_is_due() -> None:
+@pytest.mark.feature("LS14")
+def test_pl2_js10_ls14_the_loop_sleeps_until_something_is_due() -> None:
     registry, selector = Registry(), CountingSelector()
 
     @registry.every("1d")

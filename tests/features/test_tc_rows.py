@@ -1,14 +1,22 @@
-"""The rows of features about exact instants: once, many times a second, and in every way to say them."""
+"""The rows of features about exact instants, and about what runs, callbacks and operators may do meanwhile."""
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 
 import pytest
 
-from asyncsched import Registry, Scheduler, Task
+from asyncsched import Registry, Run, RunContext, Scheduler, Task, current_run
+from asyncsched.events import CallbackFailed, RunEnded, RunStarted, SchedulerStopping, TaskRemoved
 from asyncsched.triggers import Every, Once, Trigger
 
 T0 = datetime(2025, 1, 1, tzinfo=UTC)
@@ -119,3 +127,256 @@ async def test_tc19_and_still_means_it_after_leaving_and_entering_again(virtual:
         before = task.next_fires(50)
         await sched.restart()
         assert task.next_fires(50) == before
+
+
+@pytest.mark.feature("TC24")
+@pytest.mark.full_speed
+async def test_tc24_nothing_is_lost_however_much_is_due(virtual: Any) -> None:
+    registry = Registry()
+    for number in range(5000):
+        moment = T0 + timedelta(seconds=1, microseconds=number * 200)
+        registry.register(Task(nothing, run_at=moment, id=f"t{number}"))
+    async with virtual(registry, at=T0) as sched:
+        await sched.advance("2s")
+        assert Counter(run.status for run in sched.runs()) == {"SUCCESS": 5000}
+        assert len({run.task for run in sched.runs()}) == 5000
+
+
+@pytest.mark.feature("TC1")
+async def test_tc1_a_parameter_annotated_run_context_is_given_the_run(virtual: Any) -> None:
+    registry = Registry()
+    seen: list[tuple[Run[Any], Run[Any], int]] = []
+
+    @registry.every("1m", retry=1, kwargs={"number": 3})
+    async def on_the_loop(context: RunContext, number: int) -> None:
+        seen.append((context, current_run(), number))
+        assert (context.task, context.node) == (on_the_loop.id, "here")
+        assert context.attempt == len(seen)
+        assert context.scheduled_for == T0 + timedelta(minutes=1)
+        if context.attempt == 1:
+            raise OSError
+
+    @registry.task
+    def in_a_thread(number: int, *more: int, context: RunContext, key: str = "") -> tuple[Any, ...]:
+        assert context is current_run()
+        return context.id, number, more, key
+
+    async with virtual(Scheduler(registry=registry, node="here"), at=T0) as sched:
+        await sched.advance("1m")
+        (run,) = sched.runs()
+        assert seen == [(run, run, 3)] * 2
+        assert run.status == "SUCCESS"
+        submitted = await in_a_thread.submit(1, 2, key="k")
+        assert await submitted == (submitted.id, 1, (2,), "k")
+
+
+ONE_AT_ONCE = """
+import asyncio
+from asyncsched import Registry, Scheduler
+
+scheduler = Scheduler(registry=Registry(), tz="UTC")
+
+@scheduler.task
+async def half():
+    await asyncio.sleep(0.5)
+    return asyncio.get_running_loop().time()
+
+async def main():
+    async with scheduler:
+        began = asyncio.get_running_loop().time()
+        ends = [await run - began for run in await half.submit_many([()] * 10)]
+        print(min(ends) >= 0.5, max(ends) - min(ends) < 0.4)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.feature("TC2")
+def test_tc2_coroutines_that_are_due_together_run_together_and_are_awaited() -> None:
+    command = [sys.executable, "-X", "dev", "-W", "error", "-c", ONE_AT_ONCE]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert (done.stdout, done.stderr, done.returncode) == ("True True\n", "", 0)
+
+
+@pytest.mark.feature("TC4")
+async def test_tc4_a_submitted_run_may_wait_less_than_a_second(virtual: Any) -> None:
+    registry = Registry()
+    task = registry.register(Task(nothing, id="work"))
+    async with virtual(registry, at=T0) as sched:
+        before = asyncio.all_tasks()
+        run = await task.using(delay="250ms").submit()
+        assert run.status == "PENDING"
+        await run
+        assert (run.started_at, sched.now()) == (T0 + timedelta(seconds=0.25),) * 2
+        await sched.advance("1 day")
+        assert sched.runs() == [run]
+        assert await sched.scheduler.tasks.list() == [task]
+        assert asyncio.all_tasks() == before
+
+
+@pytest.mark.feature("TC7")
+def test_tc7_an_id_is_module_and_name_or_what_is_given() -> None:
+    assert Task(nothing).id == f"{__name__}:nothing"
+    assert Task(nothing, id="given").id == "given"
+
+
+@pytest.mark.feature("TC8")
+async def test_tc8_a_run_may_change_its_scheduler(virtual: Any) -> None:
+    registry = Registry()
+
+    @registry.every("1s", id="once")
+    async def once() -> None:
+        assert await sched.scheduler.tasks.remove("once")
+
+    @registry.every("1h", id="adds")
+    async def adds() -> None:
+        await sched.scheduler.tasks.add(Task(nothing, every="1m", id="added"))
+        await sched.scheduler.tasks.remove("adds")
+
+    async with virtual(registry, at=T0) as sched:
+        await sched.advance("1h")
+        assert [(run.task, run.status) for run in sched.runs()] == [("once", "SUCCESS"), ("adds", "SUCCESS")]
+        await sched.advance("2m")
+        assert len(sched.runs("added")) == 2
+
+
+@pytest.mark.feature("TC10")
+@pytest.mark.full_speed
+async def test_tc10_fires_come_on_time() -> None:
+    registry = Registry()
+    late_ms: list[float] = []
+
+    @registry.every("5ms")
+    async def beat(context: RunContext) -> None:
+        late_ms.append((time.time_ns() // 1000 - context.due_us) / 1000)
+        if len(late_ms) == 200:
+            enough.set()
+
+    for _attempt in range(3):  # other programs of the machine are not the scheduler's lateness
+        late_ms.clear()
+        enough = asyncio.Event()
+        async with Scheduler(registry=registry, tz="UTC"):
+            await asyncio.wait_for(enough.wait(), 20)
+        late_ms.sort()
+        if late_ms[100] < 1 and late_ms[198] < 20:
+            break
+    assert late_ms[100] < 1
+    assert late_ms[198] < 20
+    assert late_ms[0] >= 0
+
+
+@pytest.mark.feature("TC11")
+async def test_tc11_what_is_due_now_is_among_the_next_fires(virtual: Any) -> None:
+    async with virtual(Registry(), at=T0) as sched:
+        tasks = sched.scheduler.tasks
+        await tasks.add(Task(nothing, run_at=T0, id="now"))
+        assert await tasks.next_fires() == [("now", T0)]
+        await sched.advance("1s")
+        assert await tasks.next_fires() == []
+        assert len(sched.runs("now")) == 1
+
+
+@pytest.mark.feature("TC13")
+@pytest.mark.full_speed
+async def test_tc13_a_subscription_tells_of_one_task_in_order_until_it_is_cancelled(virtual: Any) -> None:
+    registry = Registry()
+    task = registry.register(Task(nothing, id="work"))
+    other = registry.register(Task(nothing, id="other"))
+    heard: list[tuple[type, str]] = []
+
+    def listen(event: Any) -> None:
+        heard.append((type(event), "" if isinstance(event, TaskRemoved) else event.run.id))
+
+    async with virtual(registry, at=T0) as sched:
+        kinds = {RunStarted, RunEnded, TaskRemoved}
+        subscription = sched.scheduler.events.on(kinds, listen, task="work")
+        runs = await task.submit_many([()] * 1000)
+        await other.submit()
+        await sched.drain()
+        assert len(heard) == 2000
+        assert {run.id for run in runs} == {run for _kind, run in heard}
+        place = {found: place for place, found in enumerate(heard)}
+        assert all(place[RunStarted, run.id] < place[RunEnded, run.id] for run in runs)
+        await sched.scheduler.tasks.remove("work")
+        assert heard[2000:] == [(TaskRemoved, "")]
+        subscription.cancel()
+        await sched.scheduler.tasks.add(Task(nothing, id="work", every="1s"))
+        await sched.advance("5s")
+        assert len(heard) == 2001
+
+
+@pytest.mark.feature("TC16")
+async def test_tc16_callbacks_on_the_stop_are_awaited_the_last_first_whatever_fails(virtual: Any) -> None:
+    registry = Registry()
+    told: list[int] = []
+
+    @registry.task
+    async def failing() -> None:
+        raise RuntimeError("run")
+
+    def callback(number: int) -> Any:
+        async def call(_event: SchedulerStopping) -> None:
+            await asyncio.sleep(1)
+            told.append(number)
+            if number == 3:
+                raise RuntimeError("callback")
+
+        return call
+
+    async with virtual(registry, at=T0) as sched:
+        for number in (1, 2, 3):
+            sched.scheduler.events.on({SchedulerStopping}, callback(number))
+        await failing.submit()
+        await sched.drain()
+        await sched.scheduler.stop()
+        assert told == [3, 2, 1]
+        assert sched.now() == T0 + timedelta(seconds=3)
+        (failed,) = [event for event in sched.events if isinstance(event, CallbackFailed)]
+        assert repr(failed.error) == "RuntimeError('callback')"
+
+
+SERVES = """
+import asyncio
+from asyncsched import Registry, Scheduler
+from asyncsched.events import SchedulerStopping
+
+app = Scheduler(registry=Registry(), tz="UTC")
+
+@app.every("1h", immediate=True)
+async def later():
+    app.events.on({SchedulerStopping}, goodbye)
+    print("ready", flush=True)
+
+async def goodbye(event):
+    await asyncio.sleep(0)
+    print("goodbye", flush=True)
+
+app.run()
+"""
+
+
+@pytest.mark.feature("TC17")
+@pytest.mark.skipif(os.name != "posix", reason="a signal is sent")
+def test_tc17_a_callback_that_came_after_the_start_counts() -> None:
+    command = [sys.executable, "-W", "error", "-c", SERVES]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline() == "ready\n"
+        program.send_signal(signal.SIGTERM)
+        out, err = program.communicate(timeout=10)
+    assert (out, err, program.returncode) == ("goodbye\n", "", 0)
+
+
+@pytest.mark.feature("TC25")
+async def test_tc25_counts_are_exact_and_metadata_stays_over_a_restart(virtual: Any) -> None:
+    registry = Registry()
+    metadata = {"owner": "ops", "levels": [1, 2]}
+    task = registry.register(Task(nothing, every="1s", id="work", metadata=metadata))
+    async with virtual(registry, at=T0) as sched:
+        await sched.advance("50s")
+        await sched.restart()
+        assert len(await sched.scheduler.runs.list(task="work", status="SUCCESS")) == 50
+        assert len(task.history) == 50
+        assert (await sched.scheduler.tasks.get("work")).metadata == metadata
+        await sched.advance("1s")
+        assert len(task.history) == 51

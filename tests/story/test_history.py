@@ -153,4 +153,8 @@ async def test_each_end_is_a_line_in_the_log(virtual: Any, caplog: pytest.LogCap
         await sched.advance("2m 2s")
     ends = [record for record in caplog.records if "task count" in record.getMessage()]
     lines = [f"{record.levelname} {record.getMessage()}" for record in ends]
-    assert lines == ["INFO task count: SUCCESS after 2.000 s", "ERROR task count: FAILED after 2.000 s, attempt 1"]
+    first, second = sched.runs("count")
+    assert lines == [
+        f"INFO task count: run {first.id} SUCCESS after 2.000 s",
+        f"ERROR task count: run {second.id} FAILED after 2.000 s, attempt 1",
+    ]

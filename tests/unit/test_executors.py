@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextvars import ContextVar
 from typing import Any
 
@@ -45,6 +45,23 @@ def gate() -> Iterator[Gate]:
     gate.opened.set()
 
 
+@pytest.fixture
+async def threads() -> AsyncIterator[Callable[[int], ThreadExecutor]]:
+    """Makes executors for so many threads, and closes them at the end."""
+    made = []
+
+    def make(number: int) -> ThreadExecutor:
+        made.append(ThreadExecutor(number))
+        return made[-1]
+
+    yield make
+    for executor in made:
+        await executor.close()
+
+
+Threads = Callable[[int], ThreadExecutor]
+
+
 def begin(awaitable: Awaitable[Any]) -> asyncio.Future[Any]:
     return asyncio.ensure_future(awaitable)
 
@@ -72,17 +89,18 @@ def fails() -> None:
 # --- both
 
 
-@pytest.mark.parametrize(("executor", "func"), [(LoopExecutor(), slow), (ThreadExecutor(1), quick)])
-async def test_it_gives_what_the_function_returns(executor: Executor, func: Callable[..., Any]) -> None:
+@pytest.mark.parametrize(("make", "func"), [(LoopExecutor, slow), (lambda: ThreadExecutor(1), quick)])
+async def test_it_gives_what_the_function_returns_and_raises_what_it_raises(
+    make: Callable[[], Executor], func: Callable[..., Any]
+) -> None:
+    executor = make()
     assert await executor.call(func, (1, 2), {"a": 3}) == ((1, 2), {"a": 3})
-    assert executor.busy == 0
-
-
-@pytest.mark.parametrize("executor", [LoopExecutor(), ThreadExecutor(1)])
-async def test_it_raises_what_the_function_raises(executor: Executor) -> None:
     with pytest.raises(ValueError, match="no"):
         await executor.call(fails, (), {})
-    assert executor.busy == 0
+    assert (executor.busy, executor.abandoned) == (0, ())
+    await executor.close()
+    assert await executor.call(func, (), {}) == ((), {})  # a closed one begins anew
+    await executor.close()
 
 
 # --- the loop
@@ -117,7 +135,7 @@ async def test_cancelling_a_call_on_the_loop_cancels_the_coroutine() -> None:
 # --- threads
 
 
-async def test_a_plain_function_runs_in_another_thread_with_the_run_s_context() -> None:
+async def test_a_plain_function_runs_in_another_thread_with_the_run_s_context(threads: Threads) -> None:
     word: ContextVar[str] = ContextVar("word", default="")
     run: Run[object] = Run(id="r", task="t", created_us=0, due_us=0)
     word.set("set")
@@ -127,11 +145,11 @@ async def test_a_plain_function_runs_in_another_thread_with_the_run_s_context() 
     def where() -> tuple[bool, str, object]:
         return threading.get_ident() != here, word.get(), current_run()
 
-    assert await ThreadExecutor(1).call(where, (), {}) == (True, "set", run)
+    assert await threads(1).call(where, (), {}) == (True, "set", run)
 
 
-async def test_the_loop_goes_on_while_a_thread_works(gate: Gate) -> None:
-    executor = ThreadExecutor(2)
+async def test_the_loop_goes_on_while_a_thread_works(threads: Threads, gate: Gate) -> None:
+    executor = threads(2)
     call = begin(executor.call(gate.pass_through, (5,), {}))
     await gate.until_entered()
     assert executor.busy == 1
@@ -141,8 +159,8 @@ async def test_the_loop_goes_on_while_a_thread_works(gate: Gate) -> None:
     assert executor.busy == 0
 
 
-async def test_no_more_threads_work_at_once_than_were_asked_for(gate: Gate) -> None:
-    executor = ThreadExecutor(2)
+async def test_no_more_threads_work_at_once_than_were_asked_for(threads: Threads, gate: Gate) -> None:
+    executor = threads(2)
     calls = [begin(executor.call(gate.pass_through, (number,), {})) for number in range(5)]
     await gate.until_entered()
     await gate.until_entered()
@@ -154,21 +172,24 @@ async def test_no_more_threads_work_at_once_than_were_asked_for(gate: Gate) -> N
     assert gate.most == 2
 
 
-async def test_a_cancelled_call_returns_at_once_and_its_thread_is_counted_until_it_returns(gate: Gate) -> None:
-    executor = ThreadExecutor(1)
+async def test_a_cancelled_call_returns_at_once_and_its_thread_is_counted_until_it_returns(
+    threads: Threads, gate: Gate
+) -> None:
+    executor = threads(1)
     call = begin(executor.call(gate.pass_through, (), {}))
     await gate.until_entered()
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
     assert (gate.inside, executor.busy) == (1, 1)
+    assert [left.what for left in executor.abandoned] == ["Gate.pass_through"]
     gate.opened.set()
     await until(lambda: executor.busy == 0)
-    assert gate.inside == 0
+    assert (gate.inside, executor.abandoned) == (0, ())
 
 
-async def test_a_thread_that_was_left_behind_does_not_hold_up_the_next_call(gate: Gate) -> None:
-    executor = ThreadExecutor(1)
+async def test_a_thread_that_was_left_behind_does_not_hold_up_the_next_call(threads: Threads, gate: Gate) -> None:
+    executor = threads(1)
     call = begin(executor.call(gate.pass_through, (), {}))
     await gate.until_entered()
     call.cancel()
@@ -180,44 +201,46 @@ async def test_a_thread_that_was_left_behind_does_not_hold_up_the_next_call(gate
     await until(lambda: executor.busy == 0)
 
 
-async def test_a_call_that_is_cancelled_before_its_turn_never_enters_a_thread(gate: Gate) -> None:
-    executor = ThreadExecutor(1)
+async def test_a_call_that_is_cancelled_before_its_turn_never_enters_a_thread(threads: Threads, gate: Gate) -> None:
+    executor = threads(1)
     first = begin(executor.call(gate.pass_through, (1,), {}))
     await gate.until_entered()
     entered = []
     second = begin(executor.call(entered.append, (2,), {}))
     await asyncio.sleep(0)
     second.cancel()
-    gate.opened.set()
-    assert await first == 1
     with pytest.raises(asyncio.CancelledError):
         await second
+    gate.opened.set()
+    assert await first == 1
     assert await executor.call(quick, (), {}) == ((), {})
     assert entered == []
 
 
-async def test_a_coroutine_that_a_plain_function_returns_runs_on_the_loop() -> None:
+async def test_a_coroutine_that_a_plain_function_returns_runs_on_the_loop(threads: Threads) -> None:
     loop = asyncio.get_running_loop()
 
     async def where() -> object:
         return asyncio.get_running_loop()
 
-    assert await ThreadExecutor(1).call(lambda: where(), (), {}) is loop
+    assert await threads(1).call(lambda: where(), (), {}) is loop
 
 
-async def test_a_thread_that_ends_by_stop_iteration_harms_nobody() -> None:
+async def test_a_thread_that_ends_by_stop_iteration_harms_nobody(threads: Threads) -> None:
     def stops() -> None:
         raise StopIteration(5)
 
     with pytest.raises(RuntimeError, match="StopIteration"):
-        await ThreadExecutor(1).call(stops, (), {})
+        await threads(1).call(stops, (), {})
 
 
 def test_one_executor_serves_one_loop_after_another() -> None:
     executor = ThreadExecutor(1)
 
     async def twice() -> list[object]:
-        return list(await asyncio.gather(*(executor.call(quick, (number,), {}) for number in range(3))))
+        results = await asyncio.gather(*(executor.call(quick, (number,), {}) for number in range(3)))
+        await executor.close()
+        return list(results)
 
     for _ in range(2):
         assert len(asyncio.run(twice())) == 3

@@ -20,13 +20,13 @@ from asyncsched.run import (
     HandedBack,
     Raised,
     Run,
+    RunIds,
     RunStatus,
     Settled,
     SkipReason,
     Succeeded,
     current_run,
     enter_run,
-    new_run_id,
     settle,
 )
 
@@ -169,7 +169,7 @@ def test_what_becomes_of_a_run_follows_from_its_outcome(
 
 @given(st.integers(0, 2**48 * 1000 - 1), st.integers())
 def test_an_id_is_a_uuid_of_version_7(now_us: int, seed: int) -> None:
-    text = new_run_id(now_us, Random(seed))
+    text = RunIds(Random(seed)).make(now_us)
     uuid = UUID(text)
     assert str(uuid) == text
     assert (uuid.version, uuid.variant) == (7, RFC_4122)
@@ -177,27 +177,40 @@ def test_an_id_is_a_uuid_of_version_7(now_us: int, seed: int) -> None:
 
 
 @given(st.lists(st.integers(0, 10**16), min_size=2), st.integers())
-def test_ids_sort_by_the_millisecond_in_which_they_were_made(instants: list[int], seed: int) -> None:
-    random = Random(seed)
-    made = [(new_run_id(now_us, random), now_us // 1000) for now_us in instants]
-    assert [millisecond for _id, millisecond in sorted(made)] == sorted(millisecond for _id, millisecond in made)
+def test_ids_sort_as_they_were_made_whatever_the_clock_does(instants: list[int], seed: int) -> None:
+    ids = RunIds(Random(seed))
+    made = [ids.make(now_us) for now_us in instants]
+    assert made == sorted(set(made))
+    latest = -1
+    for text, now_us in zip(made, instants, strict=True):
+        latest = max(latest, now_us // 1000)
+        assert UUID(text).int >> 80 == latest
+
+
+def test_a_millisecond_that_has_no_ids_left_goes_over_into_the_next() -> None:
+    ids = RunIds(Random(1))
+    first = UUID(ids.make(NOW)).int
+    ids._tail = 2**48 - 2
+    last, over, after = (UUID(ids.make(NOW)).int for _ in range(3))
+    assert last == first | 2**48 - 1
+    assert [last >> 80, over >> 80, after - over] == [NOW // 1000, NOW // 1000 + 1, 1]
 
 
 def test_the_same_clock_and_randomness_make_the_same_ids_and_no_two_are_equal() -> None:
-    first, second = Random(1), Random(1)
-    ids = [new_run_id(NOW, first) for _ in range(1_000)]
-    assert ids == [new_run_id(NOW, second) for _ in range(1_000)]
+    first, second = RunIds(Random(1)), RunIds(Random(1))
+    ids = [first.make(NOW) for _ in range(1_000)]
+    assert ids == [second.make(NOW) for _ in range(1_000)]
     assert len(set(ids)) == 1_000
-    assert new_run_id(NOW, Random(2)) != ids[0]
+    assert RunIds(Random(2)).make(NOW) != ids[0]
 
 
-def test_all_bits_of_an_id_that_may_vary_do() -> None:
+def test_all_bits_of_an_id_that_may_vary_do_but_one_that_is_kept_for_counting() -> None:
     random, zeros, ones = Random(1), 2**128 - 1, 0
     for _ in range(200):
-        value = UUID(new_run_id(0, random)).int
+        value = UUID(RunIds(random).make(0)).int
         zeros, ones = zeros & value, ones | value
     assert zeros == 0x7 << 76 | 0b10 << 62
-    assert ones == 0x7 << 76 | 0xFFF << 64 | 0b10 << 62 | (1 << 62) - 1
+    assert ones == 0x7 << 76 | 0xFFF << 64 | 0b10 << 62 | 0x3FFF << 48 | (1 << 47) - 1
 
 
 # --- awaiting

@@ -226,7 +226,8 @@ def test_a_class_is_checked_by_its_constructor() -> None:
 
 
 def test_what_a_partial_has_filled_in_is_not_asked_for() -> None:
-    signature = Signature(functools.partial(plain, 1))
+    func = functools.partial(plain, 1)
+    signature = Signature(func)
     assert signature.validate((), {"other": "x"}) == (("x",), {})
     with pytest.raises(ArgumentsError, match="too many"):
         signature.validate((1, "x"), {})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -13,7 +13,7 @@ from asyncsched._engine.living import ArmedTask, Living, Reminder
 from asyncsched._engine.timer import Timer
 from asyncsched.clock import Clock, from_us, to_us
 from asyncsched.errors import ConfigError
-from asyncsched.events import TaskAdded, TaskChanged, TaskPaused, TaskResumed
+from asyncsched.events import TaskAdded, TaskChanged, TaskPaused, TaskResumed, TookOver
 from asyncsched.policy import first_fire
 from asyncsched.run import RunStatus
 from asyncsched.stores import FOREVER, Amendment, Declared, RunFilter, Standing, Store
@@ -64,14 +64,14 @@ class Arming:
         next_us = None
         try:
             next_us = first_fire(bound, now_us, immediate=task.policy.immediate)
-        except ConfigError:
+        except (ConfigError, KeyboardInterrupt, SystemExit):
             raise
-        except Exception as error:  # a user's trigger: the others fire all the same
+        except BaseException as error:  # a user's trigger: the others fire all the same
             self._firing.broken(task.id, now_us, error)
         else:
             if next_us is None and not isinstance(bound, Never):
                 log.warning("task %s will never fire: %s has no instants left", task.id, task.trigger.describe())
-        return Declared(task.id, f"{task.trigger} | {zone}", bound, next_us, task.policy.history_limit)
+        return Declared(task.id, (task.trigger, zone), bound, next_us, task.policy.history_limit)
 
     def arm(self, task: Task[..., Any], standing: Standing) -> ArmedTask:
         """Serve ``task`` from where it stands."""
@@ -90,6 +90,19 @@ class Arming:
             self._timer.drop(armed.reminder)
         if armed.task.home is self._home:
             armed.task.home = None
+
+    def take_over(self) -> None:
+        """Let the tasks fire here, from their next instants on: another process of the host did, until now."""
+        now_us = self._clock.now_us()
+        self._firing.take_over(now_us)
+        for armed in self._living.tasks.values():
+            self._set(armed)
+        log.info("this process fires the tasks from here on")
+        self._bus.tell(TookOver(at_us=now_us))
+
+    def fires(self, armed: ArmedTask) -> Iterator[int]:
+        """The coming fires of the task, in microseconds, also where they come in another process of the host."""
+        return armed.fires(self._clock.now_us() if self._firing.standing_by else None)
 
     async def pause(self, armed: ArmedTask, until: datetime | None, note: str | None) -> None:
         """Let no fire of the task become a run until then, or without end."""

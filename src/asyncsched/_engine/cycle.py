@@ -86,7 +86,13 @@ class Cycle:
             self._settle(ack)
         now_us = self._now_us()
         for run in cycled.claimed:
-            self._start(run, now_us)
+            try:
+                self._start(run, now_us)
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as error:  # the others are to start all the same
+                complain("task %s: run %s could not be started", *_named(run), error=error)
+                self._refuse(run, error, now_us)
         if cycled.next_due_us is None or (free.full and len(cycled.claimed) >= free.limit):
             self._timer.drop(self._ready)
         else:
@@ -110,16 +116,15 @@ class Cycle:
             return
         living = self._living.runs[run.id] = LivingRun(run, armed)
         armed.started = run
+        if log.isEnabledFor(logging.DEBUG):
+            with contextlib.suppress(Exception):
+                log.debug("task %s: run %s started, attempt %d", *_named(run), run.attempt)
         if self._bus.heard:
             self._bus.tell(RunStarted(at_us=now_us, task=run.task, run=run))
-        try:
-            self._watch()
-            self.runner.start(living, now_us)
-        except Exception as error:
-            complain("task %s: its run could not be started", run.task, error=error)
-            self._refuse(run, error, now_us)
+        self._watch()
+        self.runner.start(living, now_us)
 
-    def _refuse(self, run: Run[object], error: Exception, now_us: int) -> None:
+    def _refuse(self, run: Run[object], error: BaseException, now_us: int) -> None:
         self._acks.append(Ack(run, run.token, Settled(RunStatus.FAILED, now_us, error=error)))
         self._ring()
 
@@ -150,7 +155,7 @@ class Cycle:
 
     def _tell_retry(self, run: Run[object], error: BaseException, at_us: int) -> None:
         wait_s = (run.due_us - at_us) / SECOND_US
-        warn("task %s: attempt %d failed, next in %.3f s: %r", run.task, run.attempt, wait_s, error)
+        warn("task %s: run %s failed in attempt %d, next in %.3f s: %r", *_named(run), run.attempt, wait_s, error)
         self._bus.tell(RunRetrying(at_us=at_us, task=run.task, run=run))
 
     def tell_end(self, run: Run[object], at_us: int) -> None:
@@ -163,10 +168,16 @@ class Cycle:
 
 def _log_end(run: Run[object]) -> None:
     if run.error is not None and run.status is RunStatus.FAILED:
-        complain("task %s: FAILED after %.3f s, attempt %d", run.task, _took(run), run.attempt, error=run.error)
+        complain(
+            "task %s: run %s FAILED after %.3f s, attempt %d", *_named(run), _took(run), run.attempt, error=run.error
+        )
     elif log.isEnabledFor(logging.INFO):
         with contextlib.suppress(Exception):
-            log.info("task %s: %s after %.3f s", run.task, run.status, _took(run))
+            log.info("task %s: run %s %s after %.3f s", *_named(run), run.status, _took(run))
+
+
+def _named(run: Run[object]) -> tuple[str, str]:
+    return run.task, run.id
 
 
 def _took(run: Run[object]) -> float:

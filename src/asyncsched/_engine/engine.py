@@ -17,6 +17,7 @@ from asyncsched._engine.bus import Events, complain, warn
 from asyncsched._engine.capacity import Capacity
 from asyncsched._engine.cycle import Cycle
 from asyncsched._engine.firing import Firing
+from asyncsched._engine.host import HostLock, Standby
 from asyncsched._engine.intake import Intake
 from asyncsched._engine.living import Living, Reminder
 from asyncsched._engine.runner import Runner
@@ -24,19 +25,15 @@ from asyncsched._engine.timer import Timer
 from asyncsched._engine.watcher import Watcher
 from asyncsched.clock import SECOND_US, Clock, from_us
 from asyncsched.errors import MisuseError, StoreError
-from asyncsched.events import (
-    ClockJumped,
-    SchedulerStarted,
-    SchedulerStopped,
-    SchedulerStopping,
-)
+from asyncsched.events import ClockJumped, SchedulerStarted, SchedulerStopped, SchedulerStopping, StandingBy
 from asyncsched.executors import Executor
-from asyncsched.run import Run, RunStatus
+from asyncsched.run import Run, RunIds, RunStatus
 from asyncsched.stores import RunFilter, Store
 from asyncsched.task import Submission, Task
 
-# Due tasks taken in one turn of the loop, so that a burst of any size leaves room for others.
-_BATCH = 1_000
+# Due tasks taken in one turn of the loop, so that a burst of any size leaves room for others: 100,000 at one instant
+# then stall the loop for 4 ms at a time (benchmarks/stall.py), 1,000 in a turn for 22 ms, and no faster.
+_BATCH = 100
 # After a failed turn the next one comes this much later, after each one more twice as late, up to a second: what
 # was due meanwhile is then late, but not yet missed.
 _FIRST_REST_US, _LONGEST_REST_US = 25_000, SECOND_US
@@ -81,6 +78,7 @@ class Engine:
         self.tz = tz
         self.capacity = capacity
         self.living = Living()
+        self.standby: Standby | None = None
         self.stopping = False
         self.failure: BaseException | None = None
         """What the engine died of. It never does, unless a part that waits or the store breaks its own rules."""
@@ -88,27 +86,29 @@ class Engine:
         self._stall_us = stall_us
         self._rest_us = 0
         self._rest_until_us = clock.steady_us()
-        self._random = Random()
         self._idle_waiters: list[asyncio.Future[None]] = []
         self._context = contextvars.copy_context()
         self._called = False
         self._in_turn = False
         self._turn_under_way: asyncio.Task[None] | None = None
         self._again = False
-        self._over = False
+        self._closed = True
+        """Turns are taken from the end of the start to the beginning of the end."""
 
-    async def start(self, tasks: Iterable[Task[..., Any]], random: Random | None = None) -> None:
-        """Open the store, arm the tasks and begin to fire."""
-        self._random = random or self._random
+    async def start(
+        self, tasks: Iterable[Task[..., Any]], random: Random | None = None, host: HostLock | None = None
+    ) -> None:
+        """Open the store, arm the tasks and begin to fire, or with ``host`` stand by while another has that lock."""
+        ids = RunIds(random or Random())
         await self.store.open(self.node, self.clock)
         self._loop = asyncio.get_running_loop()
         self.timer = Timer(self.clock, self._alarm_rang, self._jumped)
         stall_us = None if self.timer.simulated else self._stall_us
         self.watcher = Watcher(self.living, self.bus, self.clock, stall_us)
         try:
-            self.firing = Firing(self.living, self.timer, self.store, self.bus, self._random, lambda: self.cycle.stir())
+            self.firing = Firing(self.living, self.timer, self.store, self.bus, ids, lambda: self.cycle.stir())
             self.arming = Arming(self.living, self.timer, self.store, self.bus, self.clock, self.firing, self.tz, self)
-            self.intake = Intake(self.living, self.store, self._random, self.clock.now_us, lambda: self.cycle.stir())
+            self.intake = Intake(self.living, self.store, ids, self.clock.now_us, lambda: self.cycle.stir())
             self.cycle = Cycle(
                 self.living,
                 self.timer,
@@ -121,13 +121,17 @@ class Engine:
                 watch=self.watcher.wake,
                 capacity=self.capacity,
             )
+            self.standby = Standby(host, self.timer, self.clock.now_us, self.arming.take_over)
+            self.firing.standing_by = self.standby.begin()
             await self.arming.take_up(tasks)
         except BaseException:
-            self._over = True
             self._leave()
             await self.store.close()
             raise
+        self._closed = False
         self.bus.tell(SchedulerStarted(at_us=self.clock.now_us(), store=str(self.store)))
+        if self.firing.standing_by:
+            self.bus.tell(StandingBy(at_us=self.clock.now_us()))
         self.cycle.stir()
 
     async def submit(
@@ -152,7 +156,7 @@ class Engine:
         if asyncio.get_running_loop() is not self._loop:
             raise MisuseError(
                 "the scheduler runs on another event loop: handle.call(task.submit, ...) with the handle that "
-                "start_in_thread() gave, or in a plain function that it runs, anyio.from_thread.run(task.submit, ...)"
+                "start_in_thread() gave, or from_thread(task.submit, ...) in a plain function that it runs in a thread"
             )
 
     def preview(self, task_id: str, count: int) -> list[datetime]:
@@ -160,7 +164,7 @@ class Engine:
         armed = self.living.tasks.get(task_id)
         if armed is None:
             return []
-        return [from_us(at_us).astimezone(armed.zone) for at_us in islice(armed.fires(), count)]
+        return [from_us(at_us).astimezone(armed.zone) for at_us in islice(self.arming.fires(armed), count)]
 
     async def idle(self) -> None:
         """Return once nothing is due, ready or running."""
@@ -177,6 +181,8 @@ class Engine:
         started = {living.run.id: living.run for living in self.living.runs.values()}
         self.stopping = True
         self.cycle.claiming = False
+        if self.standby is not None:
+            self.standby.end()
         interrupted: asyncio.CancelledError | None = None
         try:
             await self.bus.farewell(SchedulerStopping(at_us=self.clock.now_us(), left=len(started)))
@@ -196,7 +202,7 @@ class Engine:
 
     async def crash(self) -> None:
         """Vanish: nothing is drained, nothing is told to the store. What a killed process leaves is left."""
-        self._over = True
+        self._closed = True
         attempts = [living.handle for living in self.living.runs.values() if living.handle is not None]
         if self._turn_under_way is not None:
             attempts.append(self._turn_under_way)
@@ -206,6 +212,7 @@ class Engine:
             await asyncio.gather(*attempts, return_exceptions=True)
         finally:
             self._leave()
+            await self.cycle.runner.close()
 
     def _leave(self) -> None:
         """Let go of tasks, runs, waiters and the timer."""
@@ -215,6 +222,8 @@ class Engine:
         self.living.runs.clear()
         self.timer.close()
         self.watcher.close()
+        if self.standby is not None:
+            self.standby.leave()
         self._let_go()
 
     def force(self, reason: str) -> None:
@@ -236,7 +245,7 @@ class Engine:
             self.timer.drop(deadline)
 
     async def _close(self, left: Sequence[Run[Any]]) -> None:
-        self._over = True
+        self._closed = True
         for run in left:
             warn("task %s: run %s was left running", run.task, run.id)
         gone = MisuseError("the scheduler stopped before this run ended")
@@ -249,7 +258,10 @@ class Engine:
                 run.wake_waiters(gone)
         finally:
             self._leave()
-            await self.store.close()
+            try:
+                await self.cycle.runner.close()
+            finally:
+                await self.store.close()
             self.bus.tell(SchedulerStopped(at_us=self.clock.now_us()))
 
     def _quiet(self) -> bool:
@@ -279,7 +291,8 @@ class Engine:
 
     def _take_turn(self) -> None:
         """Take a turn, here and now if the store answers at once; turns never overlap."""
-        if self._in_turn:
+        under_way = self._turn_under_way  # it may not have begun
+        if self._in_turn or (under_way is not None and not under_way.done()):
             self._again = True
         elif self.store.answers_at_once:
             turn = self._guarded_turn()
@@ -293,7 +306,7 @@ class Engine:
             self._turn_under_way = self._loop.create_task(self._guarded_turn(), name="asyncsched turn")
 
     async def _guarded_turn(self) -> None:
-        if self._over:
+        if self._closed:
             return
         self._in_turn = True
         try:
@@ -303,7 +316,7 @@ class Engine:
             raise
         finally:
             self._in_turn = False
-            if not self._over:
+            if not self._closed:
                 self._look_ahead()
 
     async def _turn_unless_resting(self) -> None:
@@ -324,6 +337,11 @@ class Engine:
     def _look_ahead(self) -> None:
         """Set the alarm, go on at once if there is more to do, else let go of who waits for that."""
         rest_us = self._rest_until_us - self.clock.steady_us() if self._rest_us else 0
+        if self._again and rest_us <= 0:
+            # The next turn sets the alarm; a ring before it would be a second turn in one step of the loop.
+            self._again = False
+            self.call()
+            return
         try:
             if rest_us > 0:
                 self.timer.rest(self.clock.now_us() + rest_us)
@@ -339,7 +357,7 @@ class Engine:
 
     def _fail(self, error: BaseException) -> None:
         """Be dead, and say so: a scheduler that looks alive and fires nothing is the worst of all."""
-        self._over = True
+        self._closed = True
         self.failure = error
         complain("the scheduler fires no more: its engine has failed", error=error)
         self._let_go()
@@ -376,4 +394,6 @@ class Engine:
             # A timeout is time that passes for the run, whatever the clock shows.
             if living.due_us is not None:
                 self.timer.set(living, living.due_us + by_us)
+        if self.standby is not None:
+            self.standby.jumped()
         self.bus.tell(ClockJumped(at_us=self.clock.now_us(), by=by))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from random import Random
 from typing import Any
 
 from asyncsched._engine.bus import Events, complain, warn
@@ -13,7 +12,7 @@ from asyncsched.clock import SECOND_US
 from asyncsched.errors import TriggerError
 from asyncsched.events import FireSkipped, TaskBroken
 from asyncsched.policy import LATE_US, Due, Overdue, Planned, due_fires, overlap_reason
-from asyncsched.run import Run, RunStatus, SkipReason, new_run_id
+from asyncsched.run import Run, RunIds, RunStatus, SkipReason
 from asyncsched.stores import FireOrder, Store
 from asyncsched.triggers import Every, Never, Trigger
 
@@ -33,19 +32,27 @@ class Firing:
         timer: Timer,
         store: Store,
         bus: Events,
-        random: Random,
+        ids: RunIds,
         stirred: Callable[[], None],
     ) -> None:
         self._living = living
         self._timer = timer
         self._store = store
         self._bus = bus
-        self._random = random
+        self._ids = ids
         self._stirred = stirred
+        self.standing_by = False
+        """Another process of the host fires: no task rings here."""
+        self._others_until_us: int | None = None
+
+    def take_over(self, now_us: int) -> None:
+        """Let tasks ring from here on: their fires up to ``now_us`` were those of another process."""
+        self.standing_by = False
+        self._others_until_us = now_us
 
     def arm(self, armed: ArmedTask) -> None:
         """Let the task ring at its watermark."""
-        if armed.next_us is None:
+        if armed.next_us is None or self.standing_by:
             self._timer.drop(armed)
         else:
             self._timer.set(armed, armed.next_us, -armed.policy.priority)
@@ -103,6 +110,10 @@ class Firing:
         if trigger is None or due_us is None or due_us > now_us:
             self.arm(armed)
             return None
+        if self._others_until_us is not None and due_us <= self._others_until_us:
+            armed.overdue = None
+            next_us = _later(trigger, self._others_until_us)
+            return FireOrder(armed.task.id, armed.version, due_us, next_us, (), ())
         if armed.policy.anchor == "completion":
             trigger = Never()
         if armed.skip_to_us is not None:
@@ -110,9 +121,7 @@ class Firing:
         if due_us == armed.skip_us:
             return self._order(armed, Due((), (Planned(due_us),)), trigger.next_us(due_us), now_us, SkipReason.SKIPPED)
         if armed.overdue is None:
-            next_us = trigger.next_us(due_us)
-            if next_us is not None and next_us <= due_us:
-                raise TriggerError(f"{trigger} is no trigger: next_after({due_us} us) gave {next_us} us, not later")
+            next_us = _later(trigger, due_us)
             if now_us - due_us <= LATE_US and (next_us is None or next_us > now_us):
                 return self._order(armed, Due((Planned(due_us),)), next_us, now_us)
             armed.overdue = Overdue(trigger, due_us, now_us, armed.policy)
@@ -161,7 +170,7 @@ class Firing:
     def _run(self, armed: ArmedTask, planned: Planned, now_us: int) -> Run[Any]:
         task, policy = armed.task, armed.policy
         return Run(
-            id=new_run_id(now_us, self._random),
+            id=self._ids.make(now_us),
             task=task.id,
             created_us=now_us,
             due_us=planned.scheduled_us,
@@ -209,6 +218,13 @@ class Firing:
         """Tell that the trigger of ``task`` raised, so that it does not fire until it is replaced."""
         complain("task %s fires no more, its trigger raised", task, error=error)
         self._bus.tell(TaskBroken(at_us=now_us, task=task, error=error))
+
+
+def _later(trigger: Trigger, at_us: int) -> int | None:
+    next_us = trigger.next_us(at_us)
+    if next_us is not None and next_us <= at_us:
+        raise TriggerError(f"{trigger} is no trigger: next_after({at_us} us) gave {next_us} us, not later")
+    return next_us
 
 
 def _after_completion(armed: ArmedTask, ended_us: int) -> int:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from random import Random
 from typing import Any
 
 from asyncsched._engine.arming import instant_us
 from asyncsched._engine.living import Living
 from asyncsched.errors import MisuseError
-from asyncsched.run import Run, new_run_id
+from asyncsched.run import Run, RunIds
 from asyncsched.stores import Store
 from asyncsched.task import Submission, Task
 
@@ -25,11 +24,11 @@ class Intake:
     """
 
     def __init__(
-        self, living: Living, store: Store, random: Random, now_us: Callable[[], int], stirred: Callable[[], None]
+        self, living: Living, store: Store, ids: RunIds, now_us: Callable[[], int], stirred: Callable[[], None]
     ) -> None:
         self._living = living
         self._store = store
-        self._random = random
+        self._ids = ids
         self._now_us = now_us
         self._stirred = stirred
 
@@ -58,7 +57,7 @@ class Intake:
         policy = task.policy
         runs: list[Run[Any]] = [
             Run(
-                id=new_run_id(now_us, self._random),
+                id=self._ids.make(now_us),
                 task=task.id,
                 created_us=now_us,
                 due_us=due_us,

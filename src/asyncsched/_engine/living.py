@@ -93,11 +93,17 @@ class ArmedTask(Wakeup):
         """The ended runs and recorded skips, newest first."""
         return self._recent(self.task.id)
 
-    def fires(self) -> Iterator[int]:
-        """The coming fires, in microseconds, as far as they are known: what follows a completion is not."""
+    def fires(self, after_us: int | None = None) -> Iterator[int]:
+        """The coming fires, in microseconds, as far as they are known: what follows a completion is not.
+
+        With ``after_us`` only those later than that, though earlier ones have not been accounted for here.
+        """
         at_us = None if self.paused_until_us is not None else self.next_us
+        if at_us is not None and after_us is not None and at_us <= after_us:
+            at_us = None if self.trigger is None else self.trigger.next_us(after_us)
         while at_us is not None:
-            yield at_us
+            if at_us != self.skip_us:
+                yield at_us
             if self.trigger is None or self.policy.anchor == "completion":
                 return
             at_us = self.trigger.next_us(at_us)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from asyncsched._engine.bus import complain
 from asyncsched._engine.living import LivingRun
 from asyncsched._engine.timer import Timer
 from asyncsched.duration import format_duration
@@ -39,6 +40,14 @@ class Runner:
         handle = asyncio.Task(self._execute(living), loop=loop, name=living.run.id, **_EAGER)
         if not handle.done():
             living.handle = handle  # the strong reference: living runs are held until they are settled
+
+    async def close(self) -> None:
+        """Let the executors give back what they keep for further calls."""
+        for executor in set(self._executors.values()):
+            try:
+                await executor.close()
+            except Exception as error:
+                complain("%s could not be closed", type(executor).__name__, error=error)
 
     async def _execute(self, living: LivingRun) -> None:
         living.handle = asyncio.current_task()

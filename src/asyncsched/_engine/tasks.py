@@ -89,7 +89,8 @@ class Tasks:
 
         With ``until``, an aware datetime, only those before it, and ``None`` as count is all of those.
         """
-        streams = [zip(armed.fires(), repeat(armed)) for armed in self._engine().living.tasks.values()]
+        arming = self._engine().arming
+        streams = [zip(arming.fires(armed), repeat(armed)) for armed in self._engine().living.tasks.values()]
         fires: Iterator[tuple[int, ArmedTask]] = merge(*streams, key=lambda fire: fire[0])
         if until is not None:
             end_us = to_us(until)

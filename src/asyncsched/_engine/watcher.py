@@ -8,6 +8,7 @@ neither it nor the loop is woken.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import sys
 import sysconfig
@@ -18,7 +19,7 @@ from datetime import timedelta
 from pathlib import Path, PurePath
 from types import FrameType
 
-from asyncsched._engine.bus import Events
+from asyncsched._engine.bus import Events, complain, warn
 from asyncsched._engine.living import Living
 from asyncsched.clock import SECOND_US, Clock
 from asyncsched.events import LoopStalled
@@ -89,11 +90,13 @@ class Watcher:
             if self._living.runs:
                 try:
                     self._ask()
-                except RuntimeError:  # the loop was closed, and the scheduler on it never left
-                    return
+                except Exception as error:
+                    if self._loop.is_closed():  # and the scheduler on it was never left
+                        return
+                    complain("the watcher of the event loop failed; it goes on", error=error)
             else:
                 self._woken.clear()
-                if not self._living.runs:  # else one started between the two lines
+                if not (self._living.runs or self._leaving.is_set()):  # set between the two lines
                     self._woken.wait()
                 self._woken.set()
 
@@ -110,7 +113,7 @@ class Watcher:
             if self._answered.is_set():
                 return
             self._stall = stall
-        log.warning(
+        warn(
             "%s blocks the event loop, for %.0f ms so far:\n%s",
             stall.who,
             self._step_s * _QUESTIONS * 1000,
@@ -127,7 +130,8 @@ class Watcher:
             self._answered.set()
             stall, self._stall = self._stall, None
         if stall is not None:
-            log.info("the event loop answers again after %.0f ms: %s blocked it", lag_us / 1000, stall.who)
+            with contextlib.suppress(Exception):
+                log.info("the event loop answers again after %.0f ms: %s blocked it", lag_us / 1000, stall.who)
             by = timedelta(microseconds=lag_us)
             self._bus.tell(LoopStalled(at_us=self._clock.now_us(), by=by, task=stall.task, stack=stall.stack))
 

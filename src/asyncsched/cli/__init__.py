@@ -58,11 +58,18 @@ def asyncsched(
 
 
 @app.command("run")
-def run_command(target: TargetArgument, app_dir: AppDir = HERE, factory: Factory = False) -> None:
+def run_command(
+    target: TargetArgument,
+    until_idle: Annotated[
+        bool, typer.Option("--until-idle", help="End once nothing is due, waiting to start or running.")
+    ] = False,
+    app_dir: AppDir = HERE,
+    factory: Factory = False,
+) -> None:
     """Serve in the foreground until a signal comes."""
     found = _found(target, app_dir, factory)
     try:
-        code = _run.serve(found.scheduler, zone_for(found.scheduler, None))
+        code = _run.serve(found.scheduler, zone_for(found.scheduler, None), until_idle=until_idle)
     except ConfigError as error:
         code = _refuse(error, MISCONFIGURED)
     raise typer.Exit(code)

@@ -169,8 +169,8 @@ def log_to_stderr() -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
 
 
-def serve(scheduler: Scheduler, zone: str) -> int:
-    """Serve until a signal comes; the exit code."""
+def serve(scheduler: Scheduler, zone: str, *, until_idle: bool) -> int:
+    """Serve until a signal comes, or until nothing is left to do; the exit code."""
     log_to_stderr()
     teller = Teller(Screen(), scheduler, zone)
-    return teller.drained(asyncio.run(scheduler.serve(teller.companion)))
+    return teller.drained(asyncio.run(scheduler.serve(teller.companion, until_idle=until_idle)))

@@ -23,14 +23,14 @@ FOREVER = 2**62
 class Declared:
     """A task as code declares it.
 
-    declaration: a text that is equal for equal declarations; where it is the same as before, the stored grid
+    declaration: a value that is equal for equal declarations; where it is the same as before, the stored grid
         and watermark stand.
     trigger: bound, that is with zone and anchor; ``None`` for a task that only runs when submitted.
     next_us: the first fire if the task is new or its declaration has changed.
     """
 
     task: str
-    declaration: str
+    declaration: object
     trigger: Trigger | None
     next_us: int | None
     history_limit: int
@@ -47,7 +47,7 @@ class Standing:
     """
 
     task: str
-    declaration: str
+    declaration: object
     trigger: Trigger | None
     next_us: int | None
     version: int
@@ -111,9 +111,11 @@ class Store(ABC):
     """The verbs. One node uses one instance, between ``open`` and ``close``.
 
     answers_at_once: whether no verb ever suspends. The engine then needs no asyncio task of its own to ask.
+    shared: whether several processes may use it at once: it decides then which of them fires.
     """
 
     answers_at_once: ClassVar[bool] = False
+    shared: ClassVar[bool] = False
 
     def __str__(self) -> str:
         """What people are shown: kind and place, never a password."""

@@ -47,7 +47,7 @@ class MemoryStore(Store):
         for run in list(self._live.values()):
             if run.status is RunStatus.RUNNING:
                 run.apply(settle(HandedBack(), run.attempt, NO_RETRY, now_us))
-                self._make_ready(run, now_us)
+                self._admit(run, now_us)
 
     async def close(self) -> None:
         """Nothing is held: what is stored stays."""
@@ -136,9 +136,11 @@ class MemoryStore(Store):
             if ack.run.status.final:
                 self._end(ack.run)
             else:
-                self._make_ready(ack.run, now_us)
+                self._admit(ack.run, now_us)
         while self._delayed and self._delayed[0][0] <= now_us:
-            self._make_ready(heappop(self._delayed)[2], now_us)
+            run = heappop(self._delayed)[2]
+            if run.status is RunStatus.PENDING:
+                self._admit(run, now_us)
         left = None if queues is None else dict(queues)
         claimed: list[Run[Any]] = []
         while (ready := self._foremost(left)) is not None and len(claimed) < limit:
@@ -196,23 +198,25 @@ class MemoryStore(Store):
 
     def _write(self, run: Run[Any], now_us: int) -> None:
         self._live[run.id] = run
-        if run.limit_key is not None:
-            holders = self._holders.setdefault(run.limit_key, set())
-            if len(holders) >= run.limit:
-                self._queued.setdefault(run.limit_key, deque()).append(run)
-                return
-            holders.add(run.id)
-        self._make_ready(run, now_us)
+        self._admit(run, now_us)
 
-    def _make_ready(self, run: Run[Any], now_us: int) -> None:
+    def _admit(self, run: Run[Any], now_us: int) -> None:
+        """Let the run wait for its instant, then for its key; with both it is ready."""
         self._written += 1
         if run.due_us > now_us:
             heappush(self._delayed, (run.due_us, self._written, run))
-        else:
-            ready = self._ready.get(run.queue)
-            if ready is None:
-                ready = self._ready[run.queue] = []
-            heappush(ready, (-run.priority, run.due_us, self._written, run))
+            return
+        if run.limit_key is not None:
+            holders = self._holders.setdefault(run.limit_key, set())
+            # A run that is tried again has kept its place.
+            if run.id not in holders and len(holders) >= run.limit:
+                self._queued.setdefault(run.limit_key, deque()).append(run)
+                return
+            holders.add(run.id)
+        ready = self._ready.get(run.queue)
+        if ready is None:
+            ready = self._ready[run.queue] = []
+        heappush(ready, (-run.priority, run.due_us, self._written, run))
 
     def _end(self, run: Run[Any]) -> None:
         """Move a run that has ended to the history, and let the next of its key be ready."""
@@ -229,7 +233,7 @@ class MemoryStore(Store):
             following = waiting.popleft()
             if following.status is RunStatus.PENDING:
                 holders.add(following.id)
-                self._make_ready(following, self._now_us())
+                self._admit(following, self._now_us())
                 break
         if not waiting:
             self._queued.pop(key, None)

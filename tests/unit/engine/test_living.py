@@ -24,16 +24,20 @@ EVERY = Every("10s", from_us(START))
 def func() -> None: ...
 
 
-def armed(trigger: Trigger | None = EVERY, next_us: int | None = START, **options: Any) -> ArmedTask:
+def armed(
+    trigger: Trigger | None = EVERY, next_us: int | None = START, due: list[ArmedTask] | None = None, **options: Any
+) -> ArmedTask:
     task = Task(func, trigger=trigger, **options)
     standing = Standing(task.id, "text", trigger, next_us, 3, 100)
-    return ArmedTask(task, ZoneInfo("UTC"), standing, [])
+    return ArmedTask(task, ZoneInfo("UTC"), standing, [] if due is None else due, lambda _task: ())
 
 
 def living_run() -> LivingRun:
     run: Run[Any] = Run(id="r", task="t", created_us=START, due_us=START)
     run.start("n1", START)
-    return LivingRun(run, armed())
+    living = LivingRun(run, armed())
+    living.begun = True
+    return living
 
 
 # --- tasks
@@ -46,10 +50,11 @@ def test_an_armed_task_stands_where_the_store_says() -> None:
 
 
 def test_a_task_that_rings_is_among_the_due_as_often_as_it_rang() -> None:
-    living = Living()
-    task = ArmedTask(Task(func, every="5s"), ZoneInfo("UTC"), Standing("t", "", EVERY, START, 0, 100), living.due)
+    due: list[ArmedTask] = []
+    task = armed(due=due)
     task.ring()
-    assert living.due == [task]
+    task.ring()
+    assert due == [task, task]
 
 
 def test_a_task_that_stands_elsewhere_counts_its_overdue_fires_anew() -> None:
@@ -101,6 +106,15 @@ async def test_a_run_that_rings_is_out_of_time() -> None:
     living.ring()
     assert (living.ending, living.reason) == ("timeout", "it ran out of time")
     await cancelled(living)
+
+
+async def test_a_run_that_is_stopped_before_its_first_step_is_left_to_end_there() -> None:
+    living = living_run()
+    living.begun = False
+    living.handle = asyncio.ensure_future(asyncio.sleep(0))
+    living.stop("cancelled", "too early")
+    assert (living.ending, living.reason) == ("cancelled", "too early")
+    await living.handle
 
 
 def test_a_run_whose_attempt_has_ended_is_not_stopped_any_more() -> None:
