@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import types
 import typing
 import weakref
 from collections.abc import Callable, Mapping
@@ -133,11 +134,13 @@ class Signature:
 
 
 def _is_context(parameter: inspect.Parameter) -> bool:
-    """Whether the parameter is annotated ``RunContext``, by the name itself or its text."""
+    """Whether the parameter is annotated ``RunContext`` or ``RunContext | None``, by the name itself or its text."""
     annotation = parameter.annotation
     if isinstance(annotation, str):
-        return annotation.rpartition(".")[2] == "RunContext"
-    return any(isinstance(item, Injected) for item in getattr(annotation, "__metadata__", ()))
+        return any(name.strip().rpartition(".")[2] == "RunContext" for name in annotation.split("|"))
+    union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
+    kinds = typing.get_args(annotation) if union else (annotation,)
+    return any(isinstance(item, Injected) for kind in kinds for item in getattr(kind, "__metadata__", ()))
 
 
 def _plain(func: Callable[..., Any]) -> Callable[..., Any]:

@@ -226,6 +226,8 @@ class Task(Call[P, R_co]):
             raise ConfigError(f"using(at={at!r}, delay={delay!r}): give one or the other")
         if at is not None and not isinstance(at, datetime):
             raise ConfigError(f"using(at={at!r}): give a datetime")
+        if priority is not None and (isinstance(priority, bool) or not isinstance(priority, int)):
+            raise ConfigError(f"using(priority={priority!r}): give a whole number")
         wait = None if delay is None else as_duration("delay", delay, zero=True)
         return _Using(self, Submission(at, wait, priority))
 
@@ -284,7 +286,10 @@ class Task(Call[P, R_co]):
             MisuseError: none does.
         """
         if self.home is None:
-            cure = "enter its scheduler first: `async with scheduler:` or `await scheduler.serve()`"
+            cure = (
+                "enter its scheduler first: `async with scheduler:` or `await scheduler.serve()`; a running scheduler "
+                "that does not know the task takes it by `await scheduler.tasks.add(task)`"
+            )
             raise MisuseError(f"no scheduler is running task {self.id!r}: {cure}")
         return self.home
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import asyncio
+import inspect
 from collections import Counter
 from collections.abc import Callable
 from random import Random
@@ -25,6 +26,9 @@ class Around(Store):
 
 
 def _forward(verb: str) -> Callable[..., Any]:
+    if not inspect.iscoroutinefunction(getattr(Store, verb)):
+        return lambda self, *args: getattr(self.inner, verb)(*args)
+
     async def answer(self: Around, *args: Any) -> Any:
         await self.before(verb)
         found = await getattr(self.inner, verb)(*args)

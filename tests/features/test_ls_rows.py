@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from asyncsched import Registry, Scheduler
-from asyncsched.errors import MisuseError
+from asyncsched.errors import DuplicateTask, MisuseError
 from asyncsched.triggers import Never
 
 T0 = datetime(2025, 1, 1, tzinfo=UTC)

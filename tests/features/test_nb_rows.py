@@ -188,7 +188,9 @@ async def test_nb17_who_blocks_the_loop_is_named(caplog: pytest.LogCaptureFixtur
         await run
         watcher = scheduler._engine.watcher
         assert watcher.lag.max_us >= 400_000
-    (warning,) = [record for record in caplog.records if record.levelno == logging.WARNING and "async" in record.name]
+    (warning,) = [
+        record for record in caplog.records if record.levelno == logging.WARNING and "asyncsched" in record.name
+    ]
     assert warning.getMessage().startswith(f"task blocks, run {run.id}, blocks the event loop, for 250 ms so far:")
     assert "# what blocks the loop" in warning.getMessage()
     (event,) = told

@@ -1,9 +1,10 @@
-"""The rows of features about pains: whatever loop runs."""
+"""The rows of features about pains: whatever loop runs, whatever dies, however much there is, however late it gets."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import selectors
 import subprocess
 import sys
 import tracemalloc
@@ -228,3 +229,81 @@ def test_pa20_stopping_is_bounded_and_quiet() -> None:
     assert [int(cancelled) for cancelled, _took in lines] >= [2, 2, 2]
     for limit, (_cancelled, took) in zip((0, 0.1, 0.2), lines, strict=True):
         assert limit <= float(took) < limit + 0.5
+
+
+@pytest.mark.feature("PA2")
+async def test_pa2_lateness_drops_nothing_and_is_recorded(virtual: Any, caplog: pytest.LogCaptureFixture) -> None:
+    declared = Registry()
+
+    @declared.every("1h", id="hourly")
+    async def hourly() -> None: ...
+
+    @declared.when(Once(T0 + timedelta(seconds=3599)))
+    async def blocks() -> None:
+        loop._now_us += 3_000_000  # as `time.sleep(3)` would: the loop is away, and its time goes on
+
+    async with virtual(declared, at=T0) as sched:
+        loop = sched.clock.loop
+        await sched.advance("61m")
+        (run,) = sched.runs("hourly")
+        assert (run.scheduled_for, run.started_at) == (T0 + timedelta(hours=1), T0 + timedelta(hours=1, seconds=2))
+        assert (run.status, run.stands_for, sched.skips()) == ("SUCCESS", 1, [])
+        assert "task hourly is 2.000 s late" in caplog.text
+        assert hourly.next_fire == T0 + timedelta(hours=2)
+
+
+class CountingSelector(selectors.DefaultSelector):
+    """Counts how often the loop comes back from waiting."""
+
+    wakes = 0
+
+    def select(self, timeout: float | None = None) -> Any:
+        self.wakes += 1
+        return super().select(timeout)
+
+
+@pytest.mark.feature("PA13")
+def test_pa13_a_paused_task_costs_nothing_and_stays_paused() -> None:
+    declared, selector = Registry(), CountingSelector()
+    ran: list[int] = []
+
+    @declared.every("10ms", id="often", immediate=True)
+    async def often() -> None:
+        ran.append(1)
+
+    async def paused() -> int:
+        mine = Scheduler(registry=declared, tz="UTC", stall_warning=None)
+        async with mine:
+            await mine.tasks.pause("often")
+            await asyncio.sleep(0.05)
+            before, began = selector.wakes, len(ran)
+            await asyncio.sleep(1)
+            wakes = selector.wakes - before
+        async with mine:
+            await asyncio.sleep(0.05)
+            assert (len(ran), often.next_fire) == (began, None)
+            await mine.tasks.resume("often")
+            await asyncio.sleep(0.05)
+            assert len(ran) > began
+        return wakes
+
+    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selector)) as runner:
+        assert runner.run(paused()) <= 2  # one of them is the test's own sleep
+
+
+@pytest.mark.feature("PA27")
+async def test_pa27_run_now_runs_once_and_moves_nothing(virtual: Any) -> None:
+    declared = Registry()
+
+    @declared.every("1h", id="hourly", args=(2,))
+    async def hourly(number: int) -> int:
+        return number
+
+    async with virtual(declared, at=T0) as sched:
+        await sched.advance("20m")
+        run = await sched.scheduler.tasks.run_now("hourly")
+        assert await run == 2
+        assert (sched.runs(), run.scheduled_for) == ([run], None)
+        assert hourly.next_fire == T0 + timedelta(hours=1)
+        await sched.advance("40m")
+        assert [one.started_at for one in sched.runs()] == [T0 + timedelta(minutes=20), T0 + timedelta(hours=1)]

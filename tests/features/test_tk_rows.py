@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import os
+import signal
+import subprocess
+import sys
+import threading
 import time
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from asyncsched import Registry, Scheduler, Task
+from asyncsched import Registry, Retry, Scheduler, Task
+from asyncsched.events import Event, FireSkipped, RunEnded, RunRetrying, RunStarted
 from asyncsched.triggers import Every
 
 T0 = datetime(2025, 1, 1, tzinfo=UTC)
@@ -153,3 +162,210 @@ async def test_tk12_pa25_a_month_of_an_hourly_task_takes_less_than_a_second(virt
         assert len(sched.runs("hourly")) == 720
         assert {run.status for run in sched.runs("hourly")} == {"SUCCESS"}
     assert took < 1
+
+
+@pytest.mark.feature("TK1")
+async def test_tk1_one_run_is_one_asyncio_task_that_is_strongly_held() -> None:
+    registry, seen = Registry(), set[str]()
+
+    @registry.task
+    async def work(number: int) -> int:
+        task = asyncio.current_task()
+        assert task is not None
+        seen.add(task.get_name())
+        nobody_else_holds_it: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_soon(asyncio.get_running_loop().call_soon, nobody_else_holds_it.set_result, 1)
+        return number + await nobody_else_holds_it
+
+    before = asyncio.all_tasks()
+    async with Scheduler(registry=registry, tz="UTC"):
+        for _ in range(5):
+            runs = [await work.submit(number) for number in range(200)]
+            gc.collect()
+            await asyncio.sleep(0)
+            gc.collect()
+            assert [await run for run in runs] == list(range(1, 201))
+            assert asyncio.all_tasks() == before
+    assert len(seen) == 1000
+
+
+@pytest.mark.feature("TK2")
+def test_tk2_leaving_leaves_nothing_of_it_alive() -> None:
+    registry = Registry()
+
+    @registry.every("1h", immediate=True)
+    async def endless() -> None:
+        await asyncio.Event().wait()
+
+    @registry.task
+    def plain() -> str:
+        return threading.current_thread().name
+
+    def alive() -> tuple[int, set[threading.Thread], int]:
+        for thread in threading.enumerate():
+            if thread.name == "asyncsched worker":  # it has said that it ends, and may need a moment to be gone
+                thread.join(1)
+        fds = len(list(Path("/proc/self/fd").iterdir())) if sys.platform == "linux" else 0
+        return len(asyncio.all_tasks()), set(threading.enumerate()), fds
+
+    async def fifty_times() -> None:
+        before = alive()
+        for _ in range(50):
+            async with Scheduler(registry=registry, tz="UTC", shutdown_timeout="0s"):
+                assert await (await plain.submit()) != threading.current_thread().name
+            assert alive() == before
+
+    asyncio.run(fifty_times(), debug=True)
+
+
+SERVES = """
+import asyncio, sys
+from asyncsched import Registry, Scheduler
+
+app = Scheduler(registry=Registry(), tz="UTC")
+
+@app.every("1h", immediate=True)
+async def work():
+    print("working", flush=True)
+    await asyncio.sleep(float(sys.argv[1]))
+    print("ended", flush=True)
+
+asyncio.run(app.serve())
+"""
+
+
+@pytest.mark.feature("TK8")
+@pytest.mark.skipif(os.name != "posix", reason="signals are sent")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_tk8_the_first_signal_drains(number: signal.Signals) -> None:
+    with serving(0.3) as program:
+        program.send_signal(number)
+        assert program.communicate(timeout=10) == ("ended\n", "")
+        assert program.returncode == 0
+
+
+@pytest.mark.feature("TK8")
+@pytest.mark.skipif(os.name != "posix", reason="signals are sent")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_tk8_the_second_signal_forces(number: signal.Signals) -> None:
+    with serving(60) as program:
+        program.send_signal(number)
+        time.sleep(0.1)  # else the two are one
+        began = time.perf_counter()
+        program.send_signal(number)
+        program.communicate(timeout=10)
+        assert time.perf_counter() - began < 1
+        assert program.returncode == 128 + number
+
+
+def serving(seconds: float) -> subprocess.Popen[str]:
+    command = [sys.executable, "-W", "error", "-c", SERVES, str(seconds)]
+    program = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert program.stdout is not None
+    assert program.stdout.readline() == "working\n"
+    return program
+
+
+@pytest.mark.feature("TK9")
+@pytest.mark.full_speed
+async def test_tk9_a_subscriber_that_never_reads_slows_nobody(virtual: Any) -> None:
+    registry = Registry()
+
+    @registry.every("1s")
+    async def beat() -> None: ...
+
+    start = datetime(2025, 1, 1, tzinfo=UTC)
+    late: list[Event] = []
+    async with virtual(registry, at=start, tz="UTC") as sched:
+        told: list[Event] = []
+        sched.scheduler.events.on({Event}, told.append)
+        with sched.scheduler.events.subscribe(size=100) as subscription:
+            await sched.advance("5000s")
+            assert len(told) == 10_000
+            assert subscription.dropped == 10_000 - 100
+            assert len(subscription._queue) == 100
+        late = [run for run in sched.runs("beat") if run.started_at != run.scheduled_for]
+        assert (len(sched.runs("beat")), late) == (5000, [])
+
+
+Main = Callable[[], Coroutine[Any, Any, list[str]]]
+
+
+def by_asyncio(main: Main) -> list[str]:
+    return asyncio.run(main())
+
+
+def by_debug(main: Main) -> list[str]:
+    return asyncio.run(main(), debug=True)
+
+
+def by_uvloop(main: Main) -> list[str]:
+    return pytest.importorskip("uvloop").run(main())
+
+
+async def one_program() -> list[str]:
+    """What happens in a program that uses a little of everything, each thing after the one before."""
+    registry, log = Registry(), list[str]()
+
+    def note(event: Event) -> None:
+        if isinstance(event, RunStarted | RunEnded | RunRetrying | FireSkipped):
+            log.append(f"{type(event).__name__} {event.task} {event.run.status} {event.run.attempt} {event.run.reason}")
+
+    def plain(number: int) -> int:
+        return number + 1
+
+    async def flaky() -> str:
+        raise OSError
+
+    async def endless() -> None:
+        await asyncio.Event().wait()
+
+    double = registry.register(Task(plain, id="plain"))
+    failing = registry.register(Task(flaky, id="flaky", retry=Retry(attempts=3, wait="1ms")))
+    stuck = registry.register(Task(endless, id="stuck", timeout="20ms"))
+    once = registry.register(Task(endless, id="once"))
+    registry.register(Task(flaky, run_at=datetime.now(UTC) - timedelta(hours=1), grace="1m", id="missed"))
+    scheduler = Scheduler(registry=registry, tz="UTC", shutdown_timeout="0s")
+    scheduler.events.on({Event}, note)
+    async with scheduler:
+        assert await (await double.submit(1)) == 2
+        for task, error in ((failing, OSError), (stuck, TimeoutError)):
+            with pytest.raises(error):
+                await (await task.submit())
+        run = await once.submit()
+        while run.status == "PENDING":
+            await asyncio.sleep(0)
+        await scheduler.runs.cancel(run.id, reason="enough")
+        while run.status == "RUNNING":
+            await asyncio.sleep(0)
+        await once.submit()
+        while (await scheduler.runs.list(task="once"))[0].status == "PENDING":
+            await asyncio.sleep(0)
+    return log
+
+
+ONE_LOG = [
+    "FireSkipped missed SKIPPED 0 missed",
+    "RunStarted plain RUNNING 1 None",
+    "RunEnded plain SUCCESS 1 None",
+    "RunStarted flaky RUNNING 1 None",
+    "RunRetrying flaky PENDING 1 None",
+    "RunStarted flaky RUNNING 2 None",
+    "RunRetrying flaky PENDING 2 None",
+    "RunStarted flaky RUNNING 3 None",
+    "RunEnded flaky FAILED 3 None",
+    "RunStarted stuck RUNNING 1 None",
+    "RunEnded stuck FAILED 1 None",
+    "RunStarted once RUNNING 1 None",
+    "RunEnded once CANCELLED 1 enough",
+    "RunStarted once RUNNING 1 None",
+    "RunEnded once CANCELLED 1 the scheduler stopped",
+]
+
+
+@pytest.mark.feature("TK13")
+@pytest.mark.feature("TC26")
+@pytest.mark.parametrize("by", [by_asyncio, by_debug, by_uvloop])
+def test_tk13_tc26_one_program_has_one_event_log_on_each_loop(by: Callable[[Main], list[str]]) -> None:
+    """And on each interpreter: the suite runs on every version."""
+    assert by(one_program) == ONE_LOG

@@ -192,6 +192,7 @@ def test_a_retry_checks_its_own(options: dict[str, Any], says: str) -> None:
         ({"shutdown_timeout": 5}, "shutdown_timeout=5: give a timedelta or a text"),
         ({"shutdown_timeout": "5"}, "shutdown_timeout='5' is not a duration"),
         ({"threads": 0}, "threads=0: a whole number from 1 on"),
+        ({"processes": 0}, "processes=0: a whole number from 1 on"),
     ],
 )
 def test_a_scheduler_checks_its_own(options: dict[str, Any], says: str) -> None:

@@ -11,7 +11,23 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import datetime, timedelta
 from typing import Any, assert_type
 
-from asyncsched import Registry, Retry, Run, RunStatus, Scheduler, Task, at, cron, current_run, every, task, when
+from asyncsched import (
+    Registry,
+    Retry,
+    Run,
+    RunContext,
+    RunStatus,
+    Scheduler,
+    Shell,
+    Task,
+    at,
+    cron,
+    current_run,
+    every,
+    from_thread,
+    task,
+    when,
+)
 from asyncsched.events import Event, RunEnded
 from asyncsched.triggers import Cron, Daily, Every
 
@@ -74,6 +90,48 @@ async def submit_takes_what_the_function_takes() -> None:
     await plain.submit(rows)  # type: ignore[arg-type]
 
 
+async def using_keeps_the_signature() -> None:
+    later = await plain.using(delay="5m", priority=3).submit(3)
+    assert_type(later, Run[float])
+    assert_type(await (await extract.using(at=datetime(2026, 1, 1)).submit(limit=1)), list[int])
+    await plain.using(delay="5m").submit("3")  # type: ignore[arg-type]
+    plain.using(delay=5)  # type: ignore[arg-type]
+    plain.using(soon=True)  # type: ignore[call-arg]
+
+
+async def submit_many_takes_tuples() -> None:
+    runs = await plain.submit_many([(1,), (2,)])
+    assert_type(runs, list[Run[float]])
+    assert_type([await run for run in await extract.submit_many((n,) for n in range(3))], list[list[int]])
+    assert_type(await extract.using(delay="1s").submit_many([()]), list[Run[list[int]]])
+    await plain.submit_many([1, 2])  # type: ignore[list-item]
+
+
+@every("1m", kwargs={"number": 1}, max_running=3, queue="mail", history_limit=10)
+async def asks(context: RunContext, number: int) -> str:
+    assert_type(context, Run[Any])
+    return context.id
+
+
+@task
+async def asks_if_it_runs(number: int, context: RunContext | None = None) -> int:
+    return number if context is None else context.attempt
+
+
+async def a_context_with_a_default_needs_no_argument() -> None:
+    assert_type(await (await asks_if_it_runs.submit(1)), int)
+    assert_type(await asks_if_it_runs(1), int)
+    await asks.submit(number=1)  # type: ignore[call-overload]
+
+
+async def a_task_knows_its_runs() -> None:
+    assert_type(asks.status, RunStatus | None)
+    assert_type(asks.last_run_at, datetime | None)
+    assert_type(asks.last_success_at, datetime | None)
+    assert_type(asks.error, BaseException | None)
+    assert_type([run.status for run in asks.history], list[RunStatus])
+
+
 def options_are_checked() -> None:
     every("5s", retrys=3)  # type: ignore[call-arg]
     every("5s", missed="never")  # type: ignore[arg-type]
@@ -119,6 +177,22 @@ def a_registry_and_a_scheduler_decorate_alike() -> None:
     del taken
 
 
+@task(executor="process")
+def crunch(number: int) -> int:
+    return number
+
+
+async def programs_and_threads() -> None:
+    listing = Task(Shell(["ls", "-l"], cwd="/", env={"A": "b"}, grace="2s"), every="1m", id="listing")
+    assert_type((await (await listing.submit())).stdout, str)
+    every("1m", id="shell")(Shell("ls"))
+    Shell("ls", stdin=5)  # type: ignore[arg-type]
+    assert_type(await (await crunch.submit(1)), int)
+    run = from_thread(send_mail.submit, "a@b.c", code="1")
+    assert_type(await run, bool)
+    from_thread(extract, "3")  # type: ignore[arg-type]
+
+
 async def a_scheduler_is_entered() -> AsyncIterator[Event]:
     async with Scheduler() as scheduler:
         assert_type(scheduler, Scheduler)
@@ -130,6 +204,15 @@ async def a_scheduler_is_entered() -> AsyncIterator[Event]:
         assert_type(run.started_at, datetime | None)
         assert_type(run.error, BaseException | None)
         assert_type(current_run(), Run[Any])
+        assert_type(await scheduler.tasks.run_now("x"), Run[Any])
+        assert_type(await scheduler.tasks.skip_next("x"), datetime | None)
+        assert_type(await scheduler.tasks.remove("x"), bool)
+        await scheduler.tasks.pause("x", "y", until=datetime(2026, 1, 1), note="why")
+        await scheduler.tasks.resume(tag="mail")
+        assert_type(await scheduler.runs.cancel(run.id), bool)
+        assert_type(await scheduler.runs.retry(run.id), Run[Any])
+        await scheduler.runs.wait(run.id, within=5)  # type: ignore[arg-type]
+        Scheduler(queues={"mail": 3}, max_running=10)
         scheduler.events.on({RunEnded}, print)
         async for event in scheduler.events.stream({RunEnded}):
             yield event

@@ -1,14 +1,20 @@
 """How a function is called: on the loop, and in threads."""
 
 import asyncio
+import contextlib
+import sys
 import threading
+import time
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextvars import ContextVar
 from typing import Any
 
 import pytest
 
-from asyncsched.executors import Executor, LoopExecutor, ThreadExecutor
+from asyncsched.errors import MisuseError
+from asyncsched.executors import Executor, LoopExecutor, ThreadExecutor, from_thread
+from asyncsched.executors._crew import Crew
 from asyncsched.run import Run, current_run, enter_run
 
 PATIENCE = 10.0  # seconds, for what takes a millisecond unless the machine is dead
@@ -201,6 +207,25 @@ async def test_a_thread_that_was_left_behind_does_not_hold_up_the_next_call(thre
     await until(lambda: executor.busy == 0)
 
 
+async def test_when_it_returns_there_are_no_more_threads_at_work_than_were_asked_for(threads: Threads) -> None:
+    executor, left, gate = threads(1), Gate(), Gate()
+    call = begin(executor.call(left.pass_through, (), {}))
+    await left.until_entered()
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    calls = [begin(executor.call(gate.pass_through, (number,), {})) for number in range(2)]
+    await gate.until_entered()
+    left.opened.set()
+    await until(lambda: executor.abandoned == ())
+    for _ in range(20):
+        await asyncio.to_thread(time.sleep, 0.0005)
+    assert (gate.inside, executor.busy) == (1, 1)
+    gate.opened.set()
+    assert await asyncio.gather(*calls) == [0, 1]
+    assert gate.most == 1
+
+
 async def test_a_call_that_is_cancelled_before_its_turn_never_enters_a_thread(threads: Threads, gate: Gate) -> None:
     executor = threads(1)
     first = begin(executor.call(gate.pass_through, (1,), {}))
@@ -245,3 +270,142 @@ def test_one_executor_serves_one_loop_after_another() -> None:
     for _ in range(2):
         assert len(asyncio.run(twice())) == 3
         assert executor.busy == 0
+
+
+async def test_a_thread_that_raises_what_ends_programs_ends_none(threads: Threads) -> None:
+    executor = threads(1)
+    for error in (SystemExit, KeyboardInterrupt, asyncio.CancelledError):
+        with pytest.raises(error):
+            await executor.call(raise_it, (error,), {})
+    assert executor.busy == 0
+
+
+def raise_it(error: type[BaseException]) -> None:
+    raise error
+
+
+async def test_an_error_does_not_tell_of_our_own_frames_in_its_thread(threads: Threads) -> None:
+    with pytest.raises(ValueError, match="no") as caught:
+        await threads(1).call(fails, (), {})
+    files = [frame.path.name for frame in caught.traceback]
+    assert files[-1] == "test_executors.py"
+    assert [str(entry.name) for entry in caught.traceback][-2:] == ["call", "fails"]
+
+
+async def test_who_is_left_behind_is_named_when_it_returns_and_when_its_executor_is_closed(
+    gate: Gate, caplog: pytest.LogCaptureFixture
+) -> None:
+    executor = ThreadExecutor(1)
+    enter_run(Run(id="r", task="t", created_us=0, due_us=0))
+    call = begin(executor.call(gate.pass_through, (), {}))
+    await gate.until_entered()
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    await executor.close()
+    assert executor.busy == 1
+    gate.opened.set()
+    await until(lambda: executor.busy == 0)
+    await until(lambda: len(caplog.messages) == 2)
+    assert caplog.messages[0] == "task t, run r, is left behind: it was cancelled, and its thread goes on"
+    assert caplog.messages[1].startswith("task t, run r, was cancelled; its thread has returned only now, 0.0")
+
+
+async def test_no_more_threads_than_calls_are_started_and_none_is_left() -> None:
+    executor = ThreadExecutor(40)
+    before = set(threading.enumerate())
+    for number in range(20):
+        assert await executor.call(quick, (number,), {}) == ((number,), {})
+    (worker,) = set(threading.enumerate()) - before
+    assert worker.daemon
+    await executor.close()
+    worker.join(PATIENCE)
+    assert not worker.is_alive()
+
+
+async def test_an_idle_thread_ends_and_another_comes_when_it_is_needed() -> None:
+    left = []
+    crew = Crew(2, 0.01, "worker", leave=lambda: left.append(threading.current_thread()))
+    for count in (1, 2):
+        assert await crew.call(quick, (count,), {}) == ((count,), {})
+        await until(lambda count=count: len(left) == count)  # type: ignore[misc]
+    assert len(set(left)) == 2
+    await crew.close()
+
+
+async def test_an_idle_thread_keeps_no_result(threads: Threads) -> None:
+    class Result: ...
+
+    executor = threads(1)
+    result = weakref.ref(await executor.call(Result, (), {}))
+    await until(lambda: result() is None)
+
+
+async def test_where_no_thread_can_be_started_the_call_says_so(
+    threads: Threads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor = threads(2)
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            await executor.call(quick, (), {})
+    assert await executor.call(quick, (), {}) == ((), {})
+
+
+async def test_calls_of_one_instant_come_back_in_order_in_virtual_time(virtual: Any) -> None:
+    executor, opened = ThreadExecutor(3), threading.Event()
+    order = []
+
+    async def call(number: int, func: Callable[..., object]) -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await executor.call(func, (), {})
+        order.append(number)
+
+    slow, cancelled, quick = (
+        begin(call(number, func)) for number, func in enumerate([opened.wait, opened.wait, opened.is_set])
+    )
+    await asyncio.to_thread(time.sleep, 0.02)
+    assert (order, executor.busy) == ([], 3)
+    cancelled.cancel()
+    await cancelled
+    assert order == [1]
+    opened.set()
+    await asyncio.sleep(3600)  # time stands still until they are back
+    assert order == [1, 0, 2]
+    await asyncio.gather(slow, quick)
+    await executor.close()
+
+
+# --- from a thread
+
+
+async def test_a_plain_function_may_call_on_the_loop(threads: Threads) -> None:
+    loop = asyncio.get_running_loop()
+    run: Run[object] = Run(id="r", task="t", created_us=0, due_us=0)
+    enter_run(run)
+
+    async def here(*args: int, **kwargs: int) -> object:
+        await asyncio.sleep(0)
+        assert (asyncio.get_running_loop(), current_run()) == (loop, run)
+        return args, kwargs
+
+    assert await threads(1).call(lambda: from_thread(here, 1, a=2), (), {}) == ((1,), {"a": 2})
+
+
+async def test_what_it_raises_there_is_raised_in_the_thread(threads: Threads) -> None:
+    async def leave() -> None:
+        sys.exit(3)
+
+    with pytest.raises(SystemExit, match="3"):
+        await threads(1).call(from_thread, (leave,), {})
+
+
+async def test_elsewhere_it_says_where_it_belongs() -> None:
+    with pytest.raises(MisuseError, match="plain functions that a scheduler runs in a thread"):
+        await asyncio.to_thread(from_thread, slow)
+    with pytest.raises(MisuseError, match="on the loop await it"):
+        from_thread(slow)

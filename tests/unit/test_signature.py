@@ -11,6 +11,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 from asyncsched.errors import ArgumentsError, ConfigError
+from asyncsched.run import Run, RunContext
 from asyncsched.signature import Signature, is_coroutine_function
 
 
@@ -236,3 +237,69 @@ def test_what_a_partial_has_filled_in_is_not_asked_for() -> None:
 def test_a_builtin_that_tells_its_parameters_is_taken_unchecked() -> None:
     assert Signature(len).validate(("abc",), {}) == (("abc",), {})
     assert not is_coroutine_function(len)
+
+
+# --- the run as an argument
+
+
+def asks_first(context: RunContext, number: int, *more: int) -> Any:
+    return context, number, more
+
+
+def asks_in_the_middle(number: int, context: RunContext, word: str = "w") -> Any:
+    return context, number, word
+
+
+def asks_by_name(number: int = 1, *, context: RunContext, word: str = "w") -> Any:
+    return context, number, word
+
+
+def may_be_called_without(number: int, context: RunContext | None = None) -> Any:
+    return context, number
+
+
+def asks_by_text(context: "RunContext", other: "asyncsched.RunContext", maybe: "RunContext | None" = None) -> Any:  # noqa: F821
+    return context, other, maybe
+
+
+@pytest.mark.parametrize(
+    ("func", "args", "kwargs", "given"),
+    [
+        (asks_first, (1, 2, 3), {}, (1, (2, 3))),
+        (asks_first, (), {"number": 1}, (1, ())),
+        (asks_in_the_middle, (1,), {}, (1, "w")),
+        (asks_in_the_middle, (1, "x"), {}, (1, "x")),
+        (asks_in_the_middle, (), {"word": "x", "number": 1}, (1, "x")),
+        (asks_by_name, (), {}, (1, "w")),
+        (asks_by_name, (2,), {"word": "x"}, (2, "x")),
+        (may_be_called_without, (1,), {}, (1,)),
+    ],
+)
+def test_the_run_is_put_among_the_arguments_that_callers_give(
+    func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], given: tuple[Any, ...]
+) -> None:
+    run: Run[Any] = Run(id="r", task="t", created_us=0, due_us=0)
+    signature = Signature(func)
+    signature.check(args, kwargs)
+    args, kwargs = signature.validate(args, kwargs)
+    args, full = signature.with_context(run, args, kwargs)
+    assert func(*args, **full) == (run, *given)
+
+
+def test_a_run_may_be_asked_for_by_the_text_of_the_annotation() -> None:
+    run: Run[Any] = Run(id="r", task="t", created_us=0, due_us=0)
+    args, kwargs = Signature(asks_by_text).with_context(run, (), {})
+    assert asks_by_text(*args, **kwargs) == (run, run, run)
+
+
+def test_callers_do_not_give_the_run() -> None:
+    with pytest.raises(ArgumentsError, match=r"missing a required argument: 'number'.*\(number: int, \*more: int\)"):
+        Signature(asks_first).validate((), {})
+    with pytest.raises(ArgumentsError, match="context"):
+        Signature(asks_first).validate((1,), {"context": 1})
+
+
+def test_what_only_holds_runs_is_an_argument_like_others() -> None:
+    def func(runs: list[RunContext], run: Run[Any] | None = None) -> None: ...
+
+    assert Signature(func).context == ()

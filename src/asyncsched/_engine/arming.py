@@ -50,7 +50,8 @@ class Arming:
         for run in await self._store.runs(unfinished):
             if armed := self._living.tasks.get(run.task):
                 armed.live += 1
-                armed.newest = armed.newest or run
+                if armed.newest is None or run.id > armed.newest.id:
+                    armed.newest = run
         for kind, ids in ((TaskAdded, found.added), (TaskChanged, found.changed)):
             for task_id in ids:
                 self._bus.tell(kind(at_us=now_us, task=task_id))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import contextvars
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,9 +21,10 @@ from asyncsched._engine.intake import Intake
 from asyncsched._engine.living import Living, Reminder
 from asyncsched._engine.runner import Runner
 from asyncsched._engine.timer import Timer
+from asyncsched._engine.turns import Turns
 from asyncsched._engine.watcher import Watcher
 from asyncsched.clock import SECOND_US, Clock, from_us
-from asyncsched.errors import MisuseError, StoreError
+from asyncsched.errors import MisuseError
 from asyncsched.events import ClockJumped, SchedulerStarted, SchedulerStopped, SchedulerStopping, StandingBy
 from asyncsched.executors import Executor
 from asyncsched.run import Run, RunIds, RunStatus
@@ -34,11 +34,6 @@ from asyncsched.task import Submission, Task
 # Due tasks taken in one turn of the loop, so that a burst of any size leaves room for others: 100,000 at one instant
 # then stall the loop for 4 ms at a time (benchmarks/stall.py), 1,000 in a turn for 22 ms, and no faster.
 _BATCH = 100
-# After a failed turn the next one comes this much later, after each one more twice as late, up to a second: what
-# was due meanwhile is then late, but not yet missed.
-_FIRST_REST_US, _LONGEST_REST_US = 25_000, SECOND_US
-# What ends the program, or the task that a turn is part of: it is not the turn's to deal with.
-_ENDINGS = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
 # What a cancelled attempt may still take to clean up before it is left behind.
 _CLEANUP_US = 5 * SECOND_US
 
@@ -84,16 +79,7 @@ class Engine:
         """What the engine died of. It never does, unless a part that waits or the store breaks its own rules."""
         self.on_failure: Callable[[], None] = lambda: None
         self._stall_us = stall_us
-        self._rest_us = 0
-        self._rest_until_us = clock.steady_us()
         self._idle_waiters: list[asyncio.Future[None]] = []
-        self._context = contextvars.copy_context()
-        self._called = False
-        self._in_turn = False
-        self._turn_under_way: asyncio.Task[None] | None = None
-        self._again = False
-        self._closed = True
-        """Turns are taken from the end of the start to the beginning of the end."""
 
     async def start(
         self, tasks: Iterable[Task[..., Any]], random: Random | None = None, host: HostLock | None = None
@@ -102,7 +88,8 @@ class Engine:
         ids = RunIds(random or Random())
         await self.store.open(self.node, self.clock)
         self._loop = asyncio.get_running_loop()
-        self.timer = Timer(self.clock, self._alarm_rang, self._jumped)
+        self.turns = Turns(self.store, self.clock, self._turn, self._rested, self._failed)
+        self.timer = self.turns.timer = Timer(self.clock, self.turns.alarm_rang, self._jumped)
         stall_us = None if self.timer.simulated else self._stall_us
         self.watcher = Watcher(self.living, self.bus, self.clock, stall_us)
         try:
@@ -116,7 +103,7 @@ class Engine:
                 self.bus,
                 lambda ended: Runner(self.timer, self.executors, ended),
                 self.clock.now_us,
-                self.call,
+                self.turns.call,
                 self.firing.completed,
                 watch=self.watcher.wake,
                 capacity=self.capacity,
@@ -128,7 +115,7 @@ class Engine:
             self._leave()
             await self.store.close()
             raise
-        self._closed = False
+        self.turns.begin()
         self.bus.tell(SchedulerStarted(at_us=self.clock.now_us(), store=str(self.store)))
         if self.firing.standing_by:
             self.bus.tell(StandingBy(at_us=self.clock.now_us()))
@@ -190,6 +177,8 @@ class Engine:
         except asyncio.CancelledError as error:
             interrupted = error
         out_of_time = tuple(living.run for living in self.living.runs.values())
+        for run in out_of_time:
+            warn("task %s: run %s was still under way when the time to stop was over", run.task, run.id)
         self.force("the scheduler stopped")
         with contextlib.suppress(asyncio.CancelledError):
             await self._drain(_CLEANUP_US)
@@ -202,14 +191,11 @@ class Engine:
 
     async def crash(self) -> None:
         """Vanish: nothing is drained, nothing is told to the store. What a killed process leaves is left."""
-        self._closed = True
         attempts = [living.handle for living in self.living.runs.values() if living.handle is not None]
-        if self._turn_under_way is not None:
-            attempts.append(self._turn_under_way)
         for attempt in attempts:
             attempt.cancel()
         try:
-            await asyncio.gather(*attempts, return_exceptions=True)
+            await asyncio.gather(self.turns.end(), *attempts, return_exceptions=True)
         finally:
             self._leave()
             await self.cycle.runner.close()
@@ -233,7 +219,7 @@ class Engine:
 
     async def _drain(self, timeout_us: int) -> None:
         """Wait until every run under way has been settled, at most ``timeout_us``."""
-        deadline = Reminder(self.call)
+        deadline = Reminder(self.turns.call)
         end_us = self.clock.steady_us() + timeout_us
         try:
             while self.living.runs and self.failure is None and (left_us := end_us - self.clock.steady_us()) > 0:
@@ -245,15 +231,12 @@ class Engine:
             self.timer.drop(deadline)
 
     async def _close(self, left: Sequence[Run[Any]]) -> None:
-        self._closed = True
         for run in left:
             warn("task %s: run %s was left running", run.task, run.id)
         gone = MisuseError("the scheduler stopped before this run ended")
         unfinished = RunFilter(status={RunStatus.PENDING, RunStatus.RUNNING}, limit=2**31)
         try:
-            if self._turn_under_way is not None:
-                self._turn_under_way.cancel()
-                await asyncio.gather(self._turn_under_way, return_exceptions=True)
+            await self.turns.end()
             for run in await self.store.runs(unfinished):
                 run.wake_waiters(gone)
         finally:
@@ -273,93 +256,12 @@ class Engine:
             if not waiter.done():
                 waiter.set_result(None)
 
-    def call(self) -> None:
-        """There is something to do: take a turn, always in a later step of the loop, so that others come in between."""
-        if self._in_turn:
-            self._again = True
-        elif not self._called:
-            self._called = True
-            self._loop.call_soon(self._answer, context=self._context)
-
-    def _answer(self) -> None:
-        self._called = False
-        self._take_turn()
-
-    def _alarm_rang(self) -> None:
-        # Whoever set the alarm last did so in a context of his own, which must not reach the runs of others.
-        self._context.run(self._take_turn)
-
-    def _take_turn(self) -> None:
-        """Take a turn, here and now if the store answers at once; turns never overlap."""
-        under_way = self._turn_under_way  # it may not have begun
-        if self._in_turn or (under_way is not None and not under_way.done()):
-            self._again = True
-        elif self.store.answers_at_once:
-            turn = self._guarded_turn()
-            try:
-                turn.send(None)
-            except StopIteration:
-                return
-            turn.close()
-            self._fail(StoreError(f"{type(self.store).__name__} says that it answers at once, but it waited"))
-        else:
-            self._turn_under_way = self._loop.create_task(self._guarded_turn(), name="asyncsched turn")
-
-    async def _guarded_turn(self) -> None:
-        if self._closed:
-            return
-        self._in_turn = True
-        try:
-            await self._turn_unless_resting()
-        except BaseException:
-            self._again = True  # leaving takes turns, too
-            raise
-        finally:
-            self._in_turn = False
-            if not self._closed:
-                self._look_ahead()
-
-    async def _turn_unless_resting(self) -> None:
-        if self._rest_us and self._rest_until_us > self.clock.steady_us():
-            return
-        try:
-            await self._turn()
-        except _ENDINGS:
-            raise
-        except BaseException as error:
-            # Nothing that happens in a turn may end the engine; what was not done is done after a rest.
-            self._rest_us = min(max(_FIRST_REST_US, 2 * self._rest_us), _LONGEST_REST_US)
-            self._rest_until_us = self.clock.steady_us() + self._rest_us
-            complain("a turn failed; the engine tries again in %.3f s", self._rest_us / SECOND_US, error=error)
-        else:
-            self._rest_us = 0
-
-    def _look_ahead(self) -> None:
-        """Set the alarm, go on at once if there is more to do, else let go of who waits for that."""
-        rest_us = self._rest_until_us - self.clock.steady_us() if self._rest_us else 0
-        if self._again and rest_us <= 0:
-            # The next turn sets the alarm; a ring before it would be a second turn in one step of the loop.
-            self._again = False
-            self.call()
-            return
-        try:
-            if rest_us > 0:
-                self.timer.rest(self.clock.now_us() + rest_us)
-            else:
-                self.timer.rearm(self.clock.now_us())
-        except Exception as error:
-            self._fail(error)
-        if self._again:
-            self._again = False
-            self.call()
-        elif self._idle_waiters and (self.stopping or self._quiet()):
+    def _rested(self) -> None:
+        if self._idle_waiters and (self.stopping or self._quiet()):
             self._let_go()
 
-    def _fail(self, error: BaseException) -> None:
-        """Be dead, and say so: a scheduler that looks alive and fires nothing is the worst of all."""
-        self._closed = True
+    def _failed(self, error: BaseException) -> None:
         self.failure = error
-        complain("the scheduler fires no more: its engine has failed", error=error)
         self._let_go()
         self.on_failure()
 
@@ -377,14 +279,14 @@ class Engine:
                 await self.arming.resume(armed)
             self.living.resuming.clear()
             await self.firing.fire(now_us)
-        self._again = False
+        self.turns.again = False
         await self.cycle.turn()
-        if self._again:
+        if self.turns.again:
             # Attempts that needed no time have ended already: acknowledge them here, with nothing claimed twice.
-            self._again = False
+            self.turns.again = False
             await self.cycle.turn()
         if self.timer.due(now_us):
-            self._again = True
+            self.turns.again = True
 
     def _jumped(self, by_us: int) -> None:
         by = timedelta(microseconds=by_us)

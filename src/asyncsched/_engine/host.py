@@ -12,6 +12,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Collection
+from itertools import count
 from pathlib import Path
 
 from asyncsched._engine.bus import warn
@@ -78,12 +79,9 @@ class HostLock:
             raise OSError("Windows has no such lock")
         taken = {lock._path for lock in _LOCKS}
         group = [os.getuid(), os.getppid(), str(Path.cwd()), sys.argv, self._tasks]
-        for number in range(len(taken) + 1):
-            name = hashlib.sha256(json.dumps([*group, number]).encode()).hexdigest()[:24]
-            path = Path(tempfile.gettempdir(), f"asyncsched-{name}.lock")
-            if path not in taken:
-                break
-        return path
+        names = (hashlib.sha256(json.dumps([*group, number]).encode()).hexdigest()[:24] for number in count())
+        paths = (Path(tempfile.gettempdir(), f"asyncsched-{name}.lock") for name in names)
+        return next(path for path in paths if path not in taken)
 
 
 _LOCKS: set[HostLock] = set()

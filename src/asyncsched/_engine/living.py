@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from asyncsched._heap import Wakeup
 from asyncsched.policy import Overdue, Policy
-from asyncsched.run import Run
+from asyncsched.run import Run, RunStatus
 from asyncsched.stores import Standing
 from asyncsched.task import Task
 from asyncsched.triggers import Trigger
@@ -68,7 +68,16 @@ class ArmedTask(Wakeup):
         self.ended: Run[Any] | None = None
         self.succeeded: Run[Any] | None = None
         self._recent = recent
+        if kept := recent(task.id):
+            self._recall([run for run in kept if run.status is not RunStatus.SKIPPED])
         self.stand(standing)
+
+    def _recall(self, kept: Sequence[Run[Any]]) -> None:
+        """Know the last runs from what is kept of them, the last that ended first."""
+        self.newest = max(kept, key=lambda run: run.id, default=None)
+        self.started = max(kept, key=lambda run: run.started_us or 0, default=None)
+        self.ended = next(iter(kept), None)
+        self.succeeded = next((run for run in kept if run.status is RunStatus.SUCCESS), None)
 
     def inherit(self, before: ArmedTask) -> None:
         """Take over the runs of the task that this one replaces."""
@@ -99,6 +108,8 @@ class ArmedTask(Wakeup):
         With ``after_us`` only those later than that, though earlier ones have not been accounted for here.
         """
         at_us = None if self.paused_until_us is not None else self.next_us
+        if self.skip_to_us is not None:  # those of a pause that is over will be recorded, not run
+            after_us = max(self.skip_to_us, after_us or 0)
         if at_us is not None and after_us is not None and at_us <= after_us:
             at_us = None if self.trigger is None else self.trigger.next_us(after_us)
         while at_us is not None:

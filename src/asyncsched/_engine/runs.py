@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Collection
 from datetime import timedelta
 from typing import Any
@@ -12,6 +11,7 @@ from asyncsched._engine.engine import Engine
 from asyncsched._engine.living import Reminder
 from asyncsched.duration import as_duration, format_duration
 from asyncsched.errors import MisuseError, UnknownRun, UnknownTask
+from asyncsched.executors import Abandoned
 from asyncsched.run import Run, RunStatus
 from asyncsched.stores import RunFilter
 
@@ -21,6 +21,11 @@ class Runs:
 
     def __init__(self, engine: Callable[[], Engine]) -> None:
         self._engine = engine
+
+    @property
+    def abandoned(self) -> tuple[Abandoned, ...]:
+        """What goes on of cancelled runs: threads cannot be stopped, and stand here until they return."""
+        return tuple(left for executor in self._engine().executors.values() for left in executor.abandoned)
 
     async def list(
         self,
@@ -59,17 +64,18 @@ class Runs:
             UnknownRun: there is none of this id, or it is no longer kept.
         """
         engine = self._engine()
-        run = await self.get(run_id)
-        for ended in await engine.store.cancel([run_id], reason):
+        await self.get(run_id)
+        waited = await engine.store.cancel([run_id], reason)
+        for ended in waited:
             if armed := engine.living.tasks.get(ended.task):
                 armed.live -= 1
+                armed.ended = ended
             engine.cycle.tell_end(ended, engine.clock.now_us())
             engine.cycle.stir()
         living = engine.living.runs.get(run_id)
         if living is not None:
             living.stop("cancelled", reason)
-            return True
-        return run.status is RunStatus.CANCELLED and run.reason == reason
+        return bool(waited) or living is not None
 
     async def retry(self, run_id: str) -> Run[Any]:
         """A new run with the arguments of one that has ended; its ``retry_of`` is that one's id.
@@ -105,20 +111,22 @@ class Runs:
         reminder = Reminder(lambda: _stop(waiter))
         engine.timer.set(reminder, engine.clock.now_us() + limit // timedelta(microseconds=1))
         try:
-            await waiter
-        except asyncio.CancelledError:
-            if not waiter.cancelled() or run.status.final:
-                raise
-            raise TimeoutError(f"run {run_id} of {run.task!r} has not ended within {format_duration(limit)}") from None
+            await asyncio.wait([waiter])
         finally:
             engine.timer.drop(reminder)
             waiter.cancel()
+        if waiter.cancelled():
+            raise TimeoutError(f"run {run_id} of {run.task!r} has not ended within {format_duration(limit)}")
+        waiter.result()
         return run.value()
 
 
 async def _ended(run: Run[Any]) -> None:
-    with contextlib.suppress(Exception):
+    try:
         await run
+    except BaseException:
+        if not run.status.final:  # it was not the run that raised
+            raise
 
 
 def _stop(waiter: asyncio.Future[None]) -> None:

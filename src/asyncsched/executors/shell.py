@@ -70,8 +70,9 @@ class Shell:
     grace: timedelta | str = "500ms"
 
     def __post_init__(self) -> None:
-        words = [self.command] if isinstance(self.command, str) else list(self.command)
-        if not words or not all(isinstance(word, str) for word in words) or not words[0].strip():
+        given: object = self.command
+        words = [given] if isinstance(given, str) else list(given) if isinstance(given, Sequence) else []
+        if not words or not all(isinstance(word, str) for word in words) or not "".join(words[:1]).strip():
             raise ConfigError(
                 f"Shell({self.command!r}): a command line such as 'ls -l', or a list such as ['ls', '-l']"
             )
@@ -100,19 +101,22 @@ class Shell:
     async def _run(self, loop: asyncio.AbstractEventLoop) -> _Child:
         """The program, at its end."""
         assert isinstance(self.grace, timedelta)
+        grace_s = self.grace.total_seconds()
         starting = loop.create_task(self._start(loop))
+        cancelled: list[asyncio.CancelledError] = []
+        while not starting.done():
+            try:  # asyncio may wait for ever for a program that was cancelled between its start and its pipes
+                await asyncio.wait([starting])
+            except asyncio.CancelledError as error:
+                cancelled.append(error)
+        child = starting.result()
         try:
-            # Shielded: a program that is about to start would be ended without what it has started.
-            child = await asyncio.shield(starting)
-        except asyncio.CancelledError:
-            child = await starting
-            await child.end(self.grace.total_seconds())
-            raise
-        try:
+            if cancelled:
+                raise cancelled[0]
             child.write(self.stdin.encode(self.encoding) if isinstance(self.stdin, str) else self.stdin)
             await asyncio.shield(child.gone)
         except BaseException:
-            await child.end(self.grace.total_seconds())
+            await child.end(0 if len(cancelled) > 1 else grace_s)
             raise
         finally:
             child.transport.close()
@@ -186,7 +190,7 @@ class _Child(asyncio.SubprocessProtocol):
         if self._forced:
             self._set_gone()
 
-    def connection_lost(self, _exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         self._set_gone()
 
     def write(self, data: bytes | None) -> None:
