@@ -31,9 +31,9 @@ ROOMS = """
     stores/memory.py stores/__init__.py executors/loop.py executors/thread.py
     executors/_child.py executors/process.py executors/shell.py executors/__init__.py
 5 engine
-    _engine/__init__.py _engine/timer.py _engine/bus.py _engine/turns.py _engine/living.py _engine/watcher.py _engine/capacity.py
-    _engine/runner.py _engine/cycle.py _engine/firing.py _engine/arming.py _engine/intake.py _engine/host.py
-    _engine/engine.py _engine/runs.py _engine/tasks.py
+    _engine/__init__.py _engine/timer.py _engine/bus.py _engine/turns.py _engine/living.py _engine/watcher.py
+    _engine/capacity.py _engine/runner.py _engine/cycle.py _engine/firing.py _engine/arming.py _engine/intake.py
+    _engine/host.py _engine/engine.py _engine/runs.py _engine/tasks.py
 6 facade
     decorators.py registry.py signals.py in_thread.py lifespan.py scheduler.py __init__.py
 7 surfaces

@@ -135,7 +135,7 @@ class Overdue:
     something else. ``Every`` is counted by arithmetic.
     """
 
-    __slots__ = ("_trigger", "count", "kept", "next_us", "now_us", "old", "old_before_us", "old_last_us")
+    __slots__ = ("_trigger", "count", "kept", "kept_old", "next_us", "now_us", "old", "old_before_us", "old_last_us")
 
     def __init__(self, trigger: Trigger, first_us: int, now_us: int, policy: Policy) -> None:
         grace_us = None if policy.grace is None else policy.grace // _US
@@ -148,7 +148,9 @@ class Overdue:
         """How many of them are older than the grace."""
         self.old_last_us = first_us
         self.kept: deque[int] = deque(maxlen=max(policy.missed_limit, _RECORDS) + _FRESH)
-        """The latest instants, as many as a policy can ask for."""
+        """The latest instants within the grace, as many as a policy can ask for."""
+        self.kept_old: deque[int] = deque(maxlen=_RECORDS)
+        """The latest instants that are older than the grace."""
 
     def walk(self, steps: int) -> bool:
         """Count up to ``steps`` more fires; whether the count is complete."""
@@ -166,14 +168,17 @@ class Overdue:
 
     def records(self) -> tuple[Planned, ...]:
         """Records of all of them as skipped."""
-        return _records(list(self.kept), self.count, self.kept[-1])
+        kept = [*self.kept_old, *self.kept]
+        return _records(kept, self.count, kept[-1])
 
     def _take(self, at_us: int, count: int) -> None:
         self.count += count
         if at_us < self.old_before_us:
             self.old += count
             self.old_last_us = at_us
-        self.kept.append(at_us)
+            self.kept_old.append(at_us)
+        else:
+            self.kept.append(at_us)
 
     def _leap(self, every: Every) -> None:
         """Count by arithmetic all but the instants that must be kept, first of those older than the grace."""
@@ -202,10 +207,10 @@ def due_fires(overdue: Overdue, policy: Policy) -> Due:
     missed = overdue.count - len(fresh)
     if not missed:
         return Due(tuple(Planned(at_us) for at_us in fresh))
-    late = [at_us for at_us in kept if overdue.old_before_us <= at_us < now_us - LATE_US]
-    late_last_us = late[-1] if late else kept[0]
+    late = [at_us for at_us in kept if at_us < now_us - LATE_US]
+    late_last_us = late[-1] if late else overdue.old_last_us
     young = overdue.count - overdue.old
-    skips = _records([at_us for at_us in kept if at_us < overdue.old_before_us], overdue.old, overdue.old_last_us)
+    skips = _records(list(overdue.kept_old), overdue.old, overdue.old_last_us)
     match policy.missed:
         case "latest":
             return Due((Planned(kept[-1], young),) if young else (), skips)

@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 
 from asyncsched import Registry, Scheduler
+from asyncsched._engine.living import Reminder
+from asyncsched.clock import to_us
 from asyncsched.errors import StoreError
 from asyncsched.stores import MemoryStore
 
@@ -75,6 +77,20 @@ async def test_fires_go_on(virtual: Any, part: str, error: BaseException, caplog
         starts = [run.started_at for run in sched.runs("healthy")]
         assert starts[-17:] == [T0 + timedelta(seconds=second) for second in range(4, 21)]
         assert any(record.exc_info and record.exc_info[1] is error for record in caplog.records)
+
+
+async def test_a_wakeup_that_raises_holds_up_no_other(virtual: Any, caplog: pytest.LogCaptureFixture) -> None:
+    def raises() -> None:
+        raise RuntimeError("in a wakeup")
+
+    async with virtual(healthy(), at=T0, tz="UTC") as sched:
+        await sched.advance("500ms")
+        sched.scheduler._engine.timer.set(Reminder(raises), to_us(T0 + timedelta(seconds=1)), -1000)
+        await sched.advance("2s")
+        assert [run.started_at for run in sched.runs("healthy")] == [
+            T0 + timedelta(seconds=second) for second in (1, 2)
+        ]
+        assert "in a wakeup" in caplog.text
 
 
 async def test_a_timerfd_that_fails_is_replaced_by_timers_of_the_loop(caplog: pytest.LogCaptureFixture) -> None:
