@@ -97,6 +97,20 @@ async def test_the_scheduler_as_a_whole_has_a_limit(virtual: Any, limit: int) ->
         assert {run.status for run in sched.runs()} == {"SUCCESS"}
 
 
+@pytest.mark.parametrize("limits", [{"max_running": 3}, {"queues": {"default": 3}}], ids=["scheduler", "queue"])
+async def test_what_comes_while_others_run_waits_for_a_place(virtual: Any, limits: dict[str, Any]) -> None:
+    crowd, registry = Crowd(), Registry()
+    task = registry.register(Task(crowd.work))
+    async with virtual(Scheduler(registry=registry, **limits), at=T0) as sched:
+        runs = []
+        for _ in range(9):  # one comes every 100 ms, each takes a second
+            runs.append(await task.submit())
+            await sched.advance("100ms")
+        await sched.drain()
+        assert crowd.most["all"] == 3
+        assert [run.started_at for run in runs] == [at(k // 3 + k % 3 / 10) for k in range(9)]
+
+
 async def test_a_place_is_taken_again_at_once_when_a_run_fails_or_is_cancelled(virtual: Any) -> None:
     registry = Registry()
 
