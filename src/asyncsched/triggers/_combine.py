@@ -6,6 +6,7 @@ answer may lie beyond any number of leaps, the search is bounded: see docs/decis
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
@@ -30,8 +31,9 @@ Grid = tuple[int, int]
 class CombinedTrigger(InstantTrigger):
     """What is made from other triggers: it shows its instants in the zone of the first part that has one."""
 
+    @abstractmethod
     def parts(self) -> tuple[Trigger, ...]:
-        raise NotImplementedError
+        """The triggers that it is made from."""
 
     @cached_property
     def _zone(self) -> tzinfo:
