@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -180,8 +179,7 @@ class Engine:
         for run in out_of_time:
             warn("task %s: run %s was still under way when the time to stop was over", run.task, run.id)
         self.force("the scheduler stopped")
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._drain(_CLEANUP_US)
+        interrupted = await self._clean_up() or interrupted
         left = tuple(living.run for living in self.living.runs.values())
         await self._close(left)
         if interrupted is not None:
@@ -229,6 +227,21 @@ class Engine:
                 await waiter  # every turn lets go: one is taken when a run has ended, and at the deadline
         finally:
             self.timer.drop(deadline)
+
+    async def _clean_up(self) -> asyncio.CancelledError | None:
+        """Let cancelled runs end, however impatient the caller is; the last cancellation of the caller meanwhile.
+
+        Leaving earlier would leave their attempts behind, with nobody to wait for them.
+        """
+        impatience = None
+        end_us = self.clock.steady_us() + _CLEANUP_US
+        while True:
+            try:
+                await self._drain(end_us - self.clock.steady_us())
+            except asyncio.CancelledError as error:
+                impatience = error
+            else:
+                return impatience
 
     async def _close(self, left: Sequence[Run[Any]]) -> None:
         for run in left:
