@@ -18,15 +18,16 @@ PACKAGE = ROOT / "src" / "asyncsched"
 # A file imports only from files above it in this list. A new file gets its place here first.
 ROOMS = """
 0 words
-    errors.py clock.py duration.py zone.py _heap.py
+    errors.py clock.py duration.py zone.py spread.py _heap.py
 1 triggers
     triggers/_base.py triggers/_wall.py triggers/_fields.py triggers/_words.py triggers/_days.py
     triggers/_interchange.py triggers/_cron.py triggers/_daytime.py triggers/_simple.py triggers/_calendar.py
     triggers/_combine.py triggers/_exclusion.py triggers/_sentence.py triggers/_english.py triggers/__init__.py
 2 values
-    retry.py run.py signature.py policy.py naming.py options.py task.py events.py
+    retry.py ids.py run.py context.py graph.py results.py signature.py blackout.py limits.py policy.py overlap.py
+    deadlines.py backfill.py naming.py options.py task.py events.py
 3 seams
-    stores/_base.py executors/_base.py executors/_crew.py
+    stores/_base.py executors/_base.py executors/_pace.py executors/_crew.py
 4 behind them
     stores/memory.py stores/__init__.py executors/loop.py executors/thread.py
     executors/_child.py executors/process.py executors/shell.py executors/__init__.py

@@ -2,11 +2,12 @@
 
 import logging
 
+from asyncsched.context import RunContext, current_run
 from asyncsched.errors import AsyncschedError
 from asyncsched.executors import Shell, from_thread
 from asyncsched.registry import Registry, default_registry
 from asyncsched.retry import Retry
-from asyncsched.run import Run, RunContext, RunStatus, current_run
+from asyncsched.run import Run, RunStatus
 from asyncsched.scheduler import Scheduler
 from asyncsched.task import Task
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from functools import cache
 
 from asyncsched.errors import DurationError
 
@@ -21,9 +22,14 @@ _WORDS = {
     "minute": "m", "minutes": "m", "min": "m", "mins": "m", "second": "s", "seconds": "s", "sec": "s", "secs": "s",
     "millisecond": "ms", "milliseconds": "ms", "microsecond": "us", "microseconds": "us",
 } | {unit: unit for unit in _UNITS}  # fmt: skip
-_PART = re.compile(r"\s*([0-9]{1,12})(?:\.([0-9]{1,6}))?\s*([a-z]{1,12})\s*")
 _LONGEST = 100
 _US = timedelta(microseconds=1)
+
+
+@cache
+def _part() -> re.Pattern[str]:
+    # To compile it takes as long as to import the rest of this file.
+    return re.compile(r"\s*([0-9]{1,12})(?:\.([0-9]{1,6}))?\s*([a-z]{1,12})\s*")
 
 
 def parse_duration(text: str) -> timedelta:
@@ -39,7 +45,7 @@ def parse_duration(text: str) -> timedelta:
     total = position = 0
     smallest = _UNITS["w"] + 1
     while position < len(lowered):
-        part = _PART.match(lowered, position) if len(text) <= _LONGEST else None
+        part = _part().match(lowered, position) if len(text) <= _LONGEST else None
         unit = _WORDS.get(part[3]) if part else None
         if part is None or unit is None or _UNITS[unit] >= smallest:
             raise DurationError(_refusal(text))

@@ -19,6 +19,7 @@
     └── RunError                    what `await run` raises when there is no result
         ├── RunFailed               the function raised, and its own exception is not at hand
         ├── RunSkipped              the fire was skipped; `.reason` tells why
+        │   └── UpstreamFailed      a run that it needs failed; that one's error is the `__cause__`
         └── RunCancelled            the run was cancelled
 
 ``await run`` raises the function's own exception wherever it is at hand.
@@ -27,6 +28,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Sequence
 
 
 class AsyncschedError(Exception):
@@ -127,6 +129,21 @@ class RunFailed(RunError):
 
 class RunSkipped(RunError):
     """The fire was skipped and never ran; ``reason`` is the recorded reason."""
+
+
+class UpstreamFailed(RunSkipped):
+    """The run never ran because a run that it needs failed; that one's error is the ``__cause__``, where it is at hand.
+
+    ``upstreams`` holds the ids of the runs that failed. One of them may have been skipped for the same reason: its
+    own error is then an ``UpstreamFailed`` too, so the chain of causes leads to where it began.
+    """
+
+    def __init__(
+        self, message: str, *, run_id: str, upstreams: Sequence[str], cause: BaseException | None = None
+    ) -> None:
+        super().__init__(message, run_id=run_id, reason="upstream_failed")
+        self.upstreams = tuple(upstreams)
+        self.__cause__ = cause
 
 
 class RunCancelled(RunError):

@@ -6,12 +6,10 @@ import asyncio
 import traceback
 from collections.abc import Generator, Mapping
 from contextlib import suppress
-from contextvars import ContextVar
 from datetime import datetime, timedelta
 from enum import StrEnum
-from random import Random
 from types import MappingProxyType
-from typing import Annotated, Any, Generic, NamedTuple, TypeVar, assert_never
+from typing import Any, Generic, NamedTuple, TypeVar, assert_never
 
 from asyncsched.clock import from_us
 from asyncsched.errors import MisuseError, RunCancelled, RunFailed, RunSkipped
@@ -34,7 +32,7 @@ class RunStatus(StrEnum):
     @property
     def final(self) -> bool:
         """Whether a run with this status has ended."""
-        return not TRANSITIONS[self]
+        return self in FINAL
 
 
 # RUNNING to PENDING is a retry within the policy, or a run handed back by a node that stops or died.
@@ -47,14 +45,24 @@ TRANSITIONS: Mapping[RunStatus, frozenset[RunStatus]] = {
     RunStatus.CANCELLED: frozenset(),
 }
 
+FINAL = frozenset(status for status, following in TRANSITIONS.items() if not following)
+"""Of a run that has ended."""
+# The members that every run goes through: on the path of each fire a name is cheaper than an attribute of an enum.
+_PENDING, _RUNNING, _SUCCESS = RunStatus.PENDING, RunStatus.RUNNING, RunStatus.SUCCESS
+
 
 class SkipReason(StrEnum):
-    """Why a fire did not become a run."""
+    """Why a fire, or a run that had not started, did not run."""
 
     OVERLAP = "overlap"
     MISSED = "missed"
     PAUSED = "paused"
+    BLACKOUT = "blackout"
     SKIPPED = "skipped"
+    DEPENDENCY = "dependency"
+    UPSTREAM_FAILED = "upstream_failed"
+    RULE = "rule"
+    EXPIRED = "expired"
 
 
 class Succeeded(NamedTuple):
@@ -97,7 +105,7 @@ def settle(outcome: Outcome, attempt: int, retry: Retry, now_us: int) -> Settled
     """What becomes of a run whose ``attempt`` (from 1) had this ``outcome`` at ``now_us``. Pure."""
     match outcome:
         case Succeeded(result):
-            return Settled(RunStatus.SUCCESS, now_us, result=result)
+            return Settled(_SUCCESS, now_us, None, result)
         case Raised(error):
             delay_us = retry.delay_us(attempt, error)
             if delay_us is None:
@@ -111,6 +119,24 @@ def settle(outcome: Outcome, attempt: int, retry: Retry, now_us: int) -> Settled
             assert_never(outcome)
 
 
+class Terms(NamedTuple):
+    """On which terms a run waits for its start; the runs of a task share them.
+
+    priority: of runs that are ready at once the greater starts first.
+    queue: who may claim it; nodes and limits go by it.
+    limit_key: of the runs with this key at most ``limit`` are ready or running; the others wait, first come, first
+        served.
+    """
+
+    priority: int = 0
+    queue: str = "default"
+    limit_key: str | None = None
+    limit: int = 1
+
+
+NO_TERMS = Terms()
+
+
 class Run(Generic[T_co]):
     """One execution of a task. ``await run`` gives its result, or raises its exception.
 
@@ -118,40 +144,39 @@ class Run(Generic[T_co]):
     the same instants in microseconds since the epoch. Read it; only the scheduler writes it.
     """
 
-    # What most runs never change stays with the class: making a run is on the path of every fire.
-    status: RunStatus = RunStatus.PENDING
-    reason: str | None = None
-    """Why the run was skipped, cancelled or handed back."""
-    attempt: int = 0
-    """How many attempts have started."""
-    token: int = 0
-    """The fence: grows with every transition, so that a stale owner can be told from the living one."""
-    node: str | None = None
-    """Where the run is running, or ran last."""
-    started_us: int | None = None
-    finished_us: int | None = None
-    result: Any = None
-    error: BaseException | None = None
-    """What the last attempt raised."""
-    notes: dict[str, Any] | None = None
-    """What the function itself noted by ``set``."""
-    retry_of: str | None = None
-    """The id of the ended run that this one repeats by hand."""
-    _waiters: list[asyncio.Future[None]] | None = None
+    __slots__ = (
+        "args",
+        "attempt",
+        "created_us",
+        "due_us",
+        "error",
+        "finished_us",
+        "id",
+        "kwargs",
+        "node",
+        "notes",
+        "reason",
+        "result",
+        "retry_of",
+        "scheduled_us",
+        "stands_for",
+        "started_us",
+        "status",
+        "task",
+        "terms",
+        "token",
+        "waiters",
+    )
 
     def __init__(
         self,
-        *,
         id: str,  # noqa: A002 - the field's name
         task: str,
         created_us: int,
         due_us: int,
         scheduled_us: int | None = None,
         stands_for: int = 1,
-        priority: int = 0,
-        limit_key: str | None = None,
-        limit: int = 1,
-        queue: str = "default",
+        terms: Terms = NO_TERMS,
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] = _NO_ARGUMENTS,
     ) -> None:
@@ -164,11 +189,7 @@ class Run(Generic[T_co]):
             due_us: when its next attempt may start.
             scheduled_us: the instant of the trigger that it is for; ``None`` for a submitted run.
             stands_for: how many fires it, or this record of skipped ones, stands for.
-            priority: of runs that are ready at once the greater starts first.
-            limit_key: of the runs with this key at most ``limit`` are ready or running; the others wait, first
-                come, first served.
-            limit: see there.
-            queue: who may claim it; nodes and limits go by it.
+            terms: on which terms it waits for its start.
             args: what the function is called with.
             kwargs: likewise, by name.
         """
@@ -178,16 +199,43 @@ class Run(Generic[T_co]):
         self.due_us = due_us
         self.scheduled_us = scheduled_us
         self.stands_for = stands_for
-        self.priority = priority
-        self.limit_key = limit_key
-        self.limit = limit
-        self.queue = queue
+        self.terms = terms
         self.args = args
         self.kwargs = kwargs
+        self.status = _PENDING
+        self.reason: str | None = None
+        """Why the run was skipped, cancelled or handed back."""
+        self.attempt = 0
+        """How many attempts have started."""
+        self.token = 0
+        """The fence: grows with every transition, so that a stale owner can be told from the living one."""
+        self.node: str | None = None
+        """Where the run is running, or ran last."""
+        self.started_us: int | None = None
+        self.finished_us: int | None = None
+        self.result: Any = None
+        self.error: BaseException | None = None
+        """What the last attempt raised."""
+        self.notes: dict[str, Any] | None = None
+        """What the function itself noted by ``set``."""
+        self.retry_of: str | None = None
+        """The id of the ended run that this one repeats by hand."""
+        self.waiters: list[asyncio.Future[None]] | None = None
+        """Who awaits its end."""
 
     def __repr__(self) -> str:
         scheduled = "" if self.scheduled_for is None else f" for {self.scheduled_for.isoformat()}"
         return f"<Run {self.id} of {self.task!r}{scheduled}: {self.status}, attempt {self.attempt}>"
+
+    @property
+    def priority(self) -> int:
+        """Of runs that are ready at once the greater starts first."""
+        return self.terms.priority
+
+    @property
+    def queue(self) -> str:
+        """Who may claim it; nodes and limits go by it."""
+        return self.terms.queue
 
     @property
     def scheduled_for(self) -> datetime | None:
@@ -238,25 +286,26 @@ class Run(Generic[T_co]):
 
     def start(self, node: str, now_us: int) -> None:
         """Begin the next attempt on ``node``."""
-        self.become(RunStatus.RUNNING)
+        self.become(_RUNNING)
         self.node = node
         self.started_us = now_us
         self.attempt += 1
 
     def apply(self, settled: Settled) -> None:
         """Become what ``settled`` says."""
-        handed_back = settled.status is RunStatus.PENDING and settled.error is None
-        self.become(settled.status)
-        self.error = settled.error
-        self.reason = settled.reason
-        if settled.status is RunStatus.PENDING:
-            assert settled.due_us is not None
-            self.due_us = settled.due_us
+        status, at_us, due_us, result, error, reason = settled
+        self.become(status)
+        self.result = result
+        self.error = error
+        self.reason = reason
+        if status is _PENDING:
+            assert due_us is not None
+            self.due_us = due_us
             self.node = None
-            self.attempt -= handed_back
+            if error is None:  # handed back: the attempt counts for nothing
+                self.attempt -= 1
         else:
-            self.result = settled.result
-            self.finished_us = settled.at_us
+            self.finished_us = at_us
 
     def value(self) -> T_co:
         """The result of a run that has ended, or its exception, raised.
@@ -287,9 +336,9 @@ class Run(Generic[T_co]):
     def __await__(self) -> Generator[Any, None, T_co]:
         if not self.status.final:
             waiter = asyncio.get_running_loop().create_future()
-            if self._waiters is None:
-                self._waiters = []
-            self._waiters.append(waiter)
+            if self.waiters is None:
+                self.waiters = []
+            self.waiters.append(waiter)
             # On another loop, so in another thread, the end may have come between the lines above.
             if not self.status.final:
                 yield from waiter
@@ -297,9 +346,12 @@ class Run(Generic[T_co]):
 
     def wake_waiters(self, error: BaseException | None = None) -> None:
         """Let go on whoever awaits this run; with ``error`` they raise it."""
-        waiters, self._waiters = self._waiters, None
-        here = asyncio.get_running_loop() if waiters else None
-        for waiter in waiters or ():
+        waiters = self.waiters
+        if waiters is None:
+            return
+        self.waiters = None
+        here = asyncio.get_running_loop()
+        for waiter in waiters:
             if waiter.get_loop() is here:
                 _let_go(waiter, error)
             else:
@@ -314,65 +366,3 @@ def _let_go(waiter: asyncio.Future[None], error: BaseException | None) -> None:
         waiter.set_result(None)
     else:
         waiter.set_exception(error)
-
-
-class Injected:
-    """Marks, within ``Annotated``, a parameter that the scheduler fills in."""
-
-
-RunContext = Annotated[Run[Any], Injected()]
-"""The type of a parameter that is given the run that the call is part of, as ``current_run()`` gives it."""
-
-_current: ContextVar[Run[Any]] = ContextVar("asyncsched_current_run")
-
-
-def current_run() -> Run[Any]:
-    """The run that the calling code is part of, on the loop and in worker threads alike.
-
-    Raises:
-        MisuseError: the code was not called by a scheduler.
-    """
-    try:
-        return _current.get()
-    except LookupError:
-        raise MisuseError("current_run() is for code that a scheduler runs: nothing is running here") from None
-
-
-def enter_run(run: Run[Any]) -> None:
-    """Let ``current_run()`` be ``run`` from here on in this context. For runners."""
-    _current.set(run)
-
-
-class RunIds:
-    """Makes UUIDs of version 7 that sort as they were made: on one node also within a millisecond.
-
-    A millisecond begins at a random place from which its ids are counted, as RFC 9562 section 6.2 allows; while the
-    clock stands or is set back, the last millisecond goes on. Clock and randomness are given, so that a replay makes
-    the same ids.
-    """
-
-    __slots__ = ("_head", "_millisecond", "_random", "_tail")
-
-    def __init__(self, random: Random) -> None:
-        self._random = random
-        self._millisecond = -1
-        self._head = ""
-        self._tail = 0
-
-    def make(self, now_us: int) -> str:
-        """An id that is greater, as a text and as a number, than all before."""
-        tail = self._tail + 1
-        if now_us // 1000 > self._millisecond or tail >> 48:
-            tail = self._begin(max(now_us // 1000, self._millisecond + 1))
-        self._tail = tail
-        return f"{self._head}{tail:012x}"
-
-    def _begin(self, millisecond: int) -> int:
-        """Settle all but the last 48 bits of the ids of this millisecond; where their count begins."""
-        self._millisecond = millisecond
-        # 12 and 14 bits beside the version and the variant, and 47 of the 48 that are counted: so many are left.
-        bits = self._random.getrandbits(73)
-        head = (millisecond & 0xFFFF_FFFF_FFFF) << 32 | 0x7 << 28 | bits >> 61 << 16 | 0b10 << 14 | bits >> 47 & 0x3FFF
-        text = f"{head:020x}"
-        self._head = f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:]}-"
-        return bits & (1 << 47) - 1

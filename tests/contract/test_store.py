@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from asyncsched.clock import from_us
+from asyncsched.ids import RunIds
 from asyncsched.retry import NO_RETRY, Retry
-from asyncsched.run import Cancelled, Outcome, Raised, Run, RunIds, RunStatus, Succeeded, settle
+from asyncsched.run import Cancelled, Outcome, Raised, Run, RunStatus, Succeeded, Terms, settle
 from asyncsched.stores import FOREVER, Ack, Amendment, Declared, FireOrder, RunFilter, Standing, Store
 from asyncsched.triggers import Every, Trigger
 
@@ -40,10 +41,8 @@ def a_run(
     # Ids sort as they were made, as those of the engine do.
     run_id = name or _ids.make(START_US)
     due_us = created_us if due_us is None else due_us
-    return Run(
-        id=run_id, task=task, created_us=created_us, due_us=due_us, priority=priority, limit_key=limit_key,
-        limit=limit, queue=queue,
-    )  # fmt: skip
+    terms = Terms(priority, queue, limit_key, limit)
+    return Run(id=run_id, task=task, created_us=created_us, due_us=due_us, terms=terms)
 
 
 def a_skip(task: str = "t", *, created_us: int = START_US) -> Run[Any]:
@@ -355,8 +354,8 @@ async def test_a_task_that_waits_for_a_completion_is_set_going_by_an_order_from_
 
 async def test_a_submitted_run_is_claimed_with_all_that_was_given(store: Store) -> None:
     run = Run[Any](
-        id="r", task="t", created_us=START_US, due_us=START_US, scheduled_us=START_US - 5, stands_for=3, priority=2,
-        limit_key="k", args=(1, "two"), kwargs={"three": [3]},
+        id="r", task="t", created_us=START_US, due_us=START_US, scheduled_us=START_US - 5, stands_for=3,
+        terms=Terms(2, "default", "k", 4), args=(1, "two"), kwargs={"three": [3]},
     )  # fmt: skip
     await store.submit([run])
     waiting = await store.run("r")
@@ -364,7 +363,7 @@ async def test_a_submitted_run_is_claimed_with_all_that_was_given(store: Store) 
     assert (waiting.status, waiting.attempt, waiting.token) == (RunStatus.PENDING, 0, 0)
     (claimed,) = await claim(store)
     assert (claimed.id, claimed.task, claimed.args, dict(claimed.kwargs)) == ("r", "t", (1, "two"), {"three": [3]})
-    assert (claimed.scheduled_us, claimed.stands_for, claimed.priority, claimed.limit_key) == (START_US - 5, 3, 2, "k")
+    assert (claimed.scheduled_us, claimed.stands_for, claimed.terms) == (START_US - 5, 3, Terms(2, "default", "k", 4))
 
 
 async def test_a_claimed_run_is_running_here_with_a_new_token_and_is_claimed_once(store: Store, bench: Bench) -> None:
@@ -949,8 +948,9 @@ async def live_through(bench: Bench, steps: list[tuple[str, Any, Any, Any]]) -> 
         assert len(cycled.claimed) <= limit
         for run in cycled.claimed:
             assert run.id not in running
-            holding = [other for other in running.values() if other.limit_key == run.limit_key]
-            assert run.limit_key is None or len(holding) < LIMITS[run.limit_key]
+            key = run.terms.limit_key
+            holding = [other for other in running.values() if other.terms.limit_key == key]
+            assert key is None or len(holding) < LIMITS[key]
             running[run.id] = run
             started.extend([run.id] if run.attempt == 1 else [])
         order_of_claims = [(-run.priority, run.due_us) for run in cycled.claimed]
@@ -961,8 +961,8 @@ async def live_through(bench: Bench, steps: list[tuple[str, Any, Any, Any]]) -> 
     for number, (verb, first, second, third) in enumerate(steps):
         if verb == "submit":
             due_us = await store.now_us() + third * SECOND
-            run = a_run(first, name=f"r{number}", limit_key=second, due_us=due_us, priority=third % 2)
-            run.limit = LIMITS.get(second, 1)
+            limit = LIMITS.get(second, 1)
+            run = a_run(first, name=f"r{number}", limit_key=second, limit=limit, due_us=due_us, priority=third % 2)
             await store.submit([run])
             submitted.append((f"r{number}", second))
             at_once.extend([f"r{number}"] if not third else [])

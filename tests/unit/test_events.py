@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import logging
+import pickle
 from dataclasses import dataclass
 
 import pytest
@@ -43,6 +44,14 @@ def test_every_event_is_a_frozen_value_with_its_instant() -> None:
         assert "at_us" in {field.name for field in dataclasses.fields(kind)}
     with pytest.raises(dataclasses.FrozenInstanceError):
         added("a").task = "b"  # type: ignore[misc]
+
+
+def test_events_are_equal_if_their_kinds_and_values_are() -> None:
+    assert added("a") == added("a") != added("b")
+    assert added("a") != TaskRemoved(at_us=0, task="a")
+    assert {added("a"), added("a"), added("b")} == {added("a"), added("b")}
+    assert repr(added("a", 7)) == "TaskAdded(at_us=7, task='a')"
+    assert pickle.loads(pickle.dumps(added("a"))) == added("a")
 
 
 def test_what_happens_to_a_task_tells_which() -> None:
@@ -146,8 +155,8 @@ async def test_a_cancelled_subscription_ends_after_what_it_has_taken() -> None:
     bus = Events()
     with bus.subscribe() as subscription:
         bus.tell(added("a"))
-        assert bus.heard
-    assert not bus.heard
+        assert bus.hears(TaskAdded)
+    assert not bus.hears(TaskAdded)
     bus.tell(added("b"))
     subscription.cancel()
     assert [event async for event in subscription] == [added("a")]
@@ -166,15 +175,15 @@ async def test_cancelling_wakes_who_waits() -> None:
 async def test_a_stream_begins_with_its_iteration_and_ends_with_it() -> None:
     bus = Events()
     stream = bus.stream([TaskAdded])
-    assert not bus.heard
+    assert not bus.hears(TaskAdded)
     waiting = asyncio.ensure_future(anext(stream))
     await asyncio.sleep(0)
     bus.tell(TaskRemoved(at_us=0, task="a"))
     bus.tell(added("a"))
     assert await waiting == added("a")
-    assert bus.heard
+    assert bus.hears(TaskAdded)
     await stream.aclose()
-    assert not bus.heard
+    assert not bus.hears(TaskAdded)
 
 
 # --- callbacks
@@ -203,7 +212,7 @@ def test_a_cancelled_callback_is_called_no_more() -> None:
     callback.cancel()
     bus.tell(added("b"))
     assert calls == [added("a")]
-    assert not bus.heard
+    assert not bus.hears(TaskAdded)
 
 
 async def test_who_is_cancelled_while_an_event_is_told_does_not_get_it_any_more() -> None:
@@ -270,7 +279,7 @@ def test_what_is_no_kind_of_event_is_refused(wrong: object) -> None:
         bus.subscribe(wrong)  # type: ignore[arg-type]
     with pytest.raises(TypeError):
         bus.on(wrong, lambda _event: None)  # type: ignore[arg-type]
-    assert not bus.heard
+    assert not bus.hears(TaskAdded)
 
 
 def test_a_user_s_own_kind_of_event_is_told_as_ours_are() -> None:

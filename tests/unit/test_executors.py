@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 
+from asyncsched.context import current_run, enter_run
 from asyncsched.errors import MisuseError
 from asyncsched.executors import Executor, LoopExecutor, ThreadExecutor, from_thread
 from asyncsched.executors._crew import Crew
-from asyncsched.run import Run, current_run, enter_run
+from asyncsched.executors._pace import Pace
+from asyncsched.run import Run
 
 PATIENCE = 10.0  # seconds, for what takes a millisecond unless the machine is dead
 
@@ -331,6 +333,112 @@ async def test_an_idle_thread_ends_and_another_comes_when_it_is_needed() -> None
         await until(lambda count=count: len(left) == count)  # type: ignore[misc]
     assert len(set(left)) == 2
     await crew.close()
+
+
+@pytest.mark.parametrize("blocking", [{0}, {1, 4}, {0, 1, 2}])
+async def test_calls_that_block_hold_up_none_that_were_made_with_them(
+    threads: Threads, gate: Gate, blocking: set[int]
+) -> None:
+    executor = threads(4)
+    asyncio.get_running_loop().set_debug(False)  # to note where a call comes from lets threads in between two calls
+    for _ in range(2):  # the first time threads are started, the second time they are there
+        calls = [
+            begin(executor.call(gate.pass_through if number in blocking else quick, (), {})) for number in range(8)
+        ]
+        async with asyncio.timeout(PATIENCE / 2):
+            await asyncio.gather(*(call for number, call in enumerate(calls) if number not in blocking))
+            for _ in blocking:
+                await gate.until_entered()
+        assert [call.done() for call in calls] == [number not in blocking for number in range(8)]
+        gate.opened.set()
+        await asyncio.gather(*calls)
+        gate.opened.clear()
+
+
+async def test_no_call_is_lost_to_a_thread_that_is_about_to_end() -> None:
+    crew = Crew(3, 0.0, "worker")
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            for number in range(80):
+                results = await asyncio.gather(*(crew.call(quick, (number,), {}) for _ in range(number % 4)))
+                assert results == [((number,), {})] * (number % 4)
+    finally:
+        sys.setswitchinterval(interval)
+    await crew.close()
+
+
+class Thick(Pace):
+    """What comes, comes thick and fast."""
+
+    def look(self, now_s: float, came: int) -> None:
+        self.fetching = True
+
+
+@pytest.fixture
+async def fetching(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Crew, list[object]]]:
+    """A crew whose outcomes are fetched from the first one on, and what has woken the loop since then."""
+    monkeypatch.setattr("asyncsched.executors._crew.Pace", Thick)
+    crew, woken = Crew(2, 1.0, "worker"), list[object]()
+    assert await crew.call(quick, (), {}) == ((), {})
+    loop = asyncio.get_running_loop()
+    wake = loop.call_soon_threadsafe
+
+    def noted(callback: Callable[..., object], *args: Any, **kwargs: Any) -> asyncio.Handle:
+        if getattr(callback, "__self__", None) is crew:
+            woken.append(callback)
+        return wake(callback, *args, **kwargs)
+
+    monkeypatch.setattr(loop, "call_soon_threadsafe", noted)
+    yield crew, woken
+    monkeypatch.undo()
+    await crew.close()
+
+
+async def test_outcomes_that_are_fetched_do_not_wake_the_loop(fetching: tuple[Crew, list[object]]) -> None:
+    crew, woken = fetching
+    for number in range(10):
+        assert await crew.call(quick, (number,), {}) == ((number,), {})
+    with pytest.raises(ValueError, match="no"):
+        await crew.call(fails, (), {})
+    assert woken == []
+
+
+async def test_outcomes_are_fetched_with_the_next_call(fetching: tuple[Crew, list[object]], gate: Gate) -> None:
+    crew, woken = fetching
+    made = threading.Event()
+    first = begin(crew.call(made.set, (), {}))
+    await asyncio.sleep(0)
+    assert made.wait(PATIENCE)
+    second = begin(crew.call(gate.pass_through, (), {}))
+    for _ in range(4):  # no millisecond, unless the machine is busy
+        await asyncio.sleep(0)
+    assert (first.done(), second.done(), woken) == (True, False, [])
+    gate.opened.set()
+    await second
+
+
+async def test_what_is_to_be_fetched_is_there_when_the_crew_is_closed_and_no_timer_is_left(
+    fetching: tuple[Crew, list[object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crew, _woken = fetching
+    loop, timers = asyncio.get_running_loop(), list[asyncio.TimerHandle]()
+    call_later = loop.call_later
+
+    def noted(*args: Any, **kwargs: Any) -> asyncio.TimerHandle:
+        timers.append(call_later(*args, **kwargs))
+        return timers[-1]
+
+    monkeypatch.setattr(loop, "call_later", noted)
+    await crew.call(quick, (), {})
+    calls = [begin(crew.call(quick, (number,), {})) for number in range(5)]
+    await asyncio.sleep(0)
+    await crew.close(patient=True)
+    await asyncio.sleep(0)
+    assert [call.done() for call in calls] == [True] * 5
+    assert timers
+    assert all(timer.cancelled() for timer in timers)
 
 
 async def test_an_idle_thread_keeps_no_result(threads: Threads) -> None:

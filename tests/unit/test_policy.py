@@ -1,21 +1,24 @@
 """Which fires are due, which run, which are skipped: against a model that keeps every instant in a list."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from asyncsched.blackout import Blackout
 from asyncsched.clock import from_us, to_us
 from asyncsched.errors import ConfigError
-from asyncsched.policy import DEFAULT_POLICY, LATE_US, Due, Overdue, Planned, Policy, due_fires, first_fire
+from asyncsched.limits import Cooldown, Debounce, Rate
+from asyncsched.policy import DEFAULT_POLICY, LATE_US, Due, Overdue, Planned, Policy, due_fires, exhausted, first_fire
 from asyncsched.policy import overlap_reason as reason_of_overlap
 from asyncsched.retry import NO_RETRY, Retry
 from asyncsched.run import SkipReason
-from asyncsched.triggers import Binding, Cron, Every, Never, Once, Trigger
+from asyncsched.triggers import Between, Binding, Cron, Every, Never, Once, Trigger
 
 SECOND = 1_000_000
 START = 1_767_225_600 * SECOND
@@ -42,7 +45,7 @@ def policy(**options: Any) -> Policy:
 
 
 def decided(trigger: Trigger, first_us: int, now_us: int, rules: Policy, steps: int = 5_000) -> tuple[Due, Overdue]:
-    overdue = Overdue(trigger, first_us, now_us, rules)
+    overdue = Overdue(trigger, first_us, now_us, rules, "Europe/Berlin")
     for _turn in range(100_000):
         if overdue.walk(steps):
             return due_fires(overdue, rules), overdue
@@ -65,6 +68,10 @@ def model(trigger: Trigger, first_us: int, now_us: int, rules: Policy) -> Fate:
     while at_us is not None and at_us <= now_us:
         instants.append(at_us)
         at_us = trigger.next_us(at_us)
+    return fate_of(instants, now_us, rules)
+
+
+def fate_of(instants: list[int], now_us: int, rules: Policy) -> Fate:
     fresh = [at for at in instants if now_us - at <= LATE_US]
     late = [at for at in instants if now_us - at > LATE_US]
     old: list[int] = []
@@ -116,6 +123,7 @@ POLICIES = st.builds(
 STEPS = st.sampled_from([1, 7, 5_000])
 
 
+@settings(max_examples=1_000)
 @given(
     st.lists(st.one_of(st.integers(1, 3 * SECOND), st.integers(1, 3_600 * SECOND)), max_size=150),
     st.integers(0, 3 * SECOND) | st.integers(0, 3_600 * SECOND),
@@ -155,6 +163,121 @@ def test_every_due_fire_of_a_cron_line_is_a_run_or_a_recorded_skip(lateness: int
     first_us = trigger.next_us(to_us(datetime(2026, 3, 28, 12, tzinfo=UTC)))
     assert first_us is not None
     check(trigger, first_us, first_us + lateness, rules, steps)
+
+
+# --- with blackouts
+
+WINDOWS = st.lists(
+    st.builds(
+        Blackout,
+        st.sampled_from(["00:00", "00:01", "01:30", "02:00", "23:59:58"]),
+        st.sampled_from(["00:00:10", "00:10", "02:30", "03:00"]),
+        days=st.sampled_from([None, "sun", "mon-fri"]),
+    )
+    | st.integers(0, 7_200).map(lambda second: Blackout(at_second(second), at_second(second + 600))),
+    min_size=1,
+    max_size=3,
+)
+CHANGE = to_us(datetime(2026, 3, 28, 23, tzinfo=UTC))  # midnight in Berlin, two hours before its clocks are changed
+
+
+def at_second(second: int) -> datetime:
+    return from_us(CHANGE + second * SECOND)
+
+
+def in_the_dark(at_us: int, windows: list[Blackout]) -> bool:
+    """By the wall clock that datetime shows."""
+    local = from_us(at_us).astimezone(ZoneInfo("Europe/Berlin"))
+    second = local.hour * 3600 + local.minute * 60 + local.second
+    for window in windows:
+        if isinstance(window.start, datetime):
+            assert isinstance(window.end, datetime)
+            if window.start <= from_us(at_us) < window.end:
+                return True
+            continue
+        start, end = (sum(int(part) * size for part, size in zip(str(text).split(":"), (3600, 60, 1), strict=False))
+                      for text in (window.start, window.end))  # fmt: skip
+        for day, low, high in ((local, start, end if end > start else 86_400), (local - timedelta(days=1), -1, end)):
+            begins = window.days is None or (window.days == "sun") == (day.weekday() == 6)
+            if window.days == "mon-fri":
+                begins = day.weekday() < 5
+            if low <= second < high and begins and (low >= 0 or end <= start):
+                return True
+    return False
+
+
+def check_dark(trigger: Trigger, first_us: int, now_us: int, rules: Policy, steps: int) -> None:
+    due, overdue = decided(trigger, first_us, now_us, rules, steps)
+    instants = [first_us]
+    while (at_us := trigger.next_us(instants[-1])) is not None and at_us <= now_us:
+        instants.append(at_us)
+    dark = [at_us for at_us in instants if in_the_dark(at_us, list(rules.blackout))]
+    fate = fate_of([at_us for at_us in instants if at_us not in set(dark)], now_us, rules)
+    assert [tuple(planned) for planned in due.runs] == fate.runs
+    for recorded, expected in ((due.skips, fate.skipped), (due.dark, dark)):
+        assert sum(planned.stands_for for planned in recorded) == len(expected)
+        assert {planned.scheduled_us for planned in recorded} <= set(expected)
+        if len(expected) <= RECORDS:
+            assert recorded == tuple(Planned(at_us) for at_us in expected)
+    assert overdue.count == sum(planned.stands_for for planned in due.runs + due.skips + due.dark) == len(instants)
+
+
+@settings(max_examples=1_000)
+@given(st.lists(st.integers(1, 600 * SECOND), max_size=60), st.integers(0, 600 * SECOND), WINDOWS, POLICIES, STEPS)
+def test_every_due_fire_is_a_run_or_skipped_as_missed_or_for_a_blackout(
+    gaps: list[int], lateness: int, windows: list[Blackout], rules: Policy, steps: int
+) -> None:
+    instants = [CHANGE]
+    for gap in gaps:
+        instants.append(instants[-1] + gap)
+    rules = replace(rules, blackout=tuple(windows))
+    check_dark(Listed(tuple(instants)), CHANGE, instants[len(instants) // 2] + lateness, rules, steps)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from([SECOND // 4, SECOND, 10 * SECOND, 3_600 * SECOND]),
+    st.integers(0, 6_000),
+    WINDOWS,
+    POLICIES,
+    STEPS,
+    st.booleans(),
+)
+def test_leaps_of_an_interval_keep_to_their_side_of_a_blackout(
+    period_us: int, fires: int, windows: list[Blackout], rules: Policy, steps: int, bound: bool
+) -> None:
+    trigger: Trigger = Every(timedelta(microseconds=period_us), from_us(CHANGE))
+    if bound:
+        trigger = Between(trigger, None, from_us(CHANGE + max(1, fires // 2) * period_us))
+    check_dark(trigger, CHANGE, CHANGE + fires * period_us, replace(rules, blackout=tuple(windows)), steps)
+
+
+def test_a_year_of_seconds_with_a_blackout_each_night_is_arithmetic_too() -> None:
+    rules = policy(blackout="02:00-04:00")
+    overdue = Overdue(Every("1s", from_us(START)), START, START + YEAR // timedelta(microseconds=1), rules, "UTC")
+    turns = 1
+    while not overdue.walk(5_000):
+        turns += 1
+    assert turns < 300
+    due = due_fires(overdue, rules)
+    assert [one.stands_for for one in due.dark] == [365 * 7_200]
+    assert [one.stands_for for one in due.runs] == [365 * 79_200 + 1]
+
+
+def test_fires_of_a_pause_are_recorded_together_whether_dark_or_not() -> None:
+    rules = policy(blackout=Blackout(from_us(START + 20 * SECOND), from_us(START + 30 * SECOND)))
+    overdue = Overdue(Every("10s", from_us(START)), START + 10 * SECOND, START + 40 * SECOND, rules, "UTC")
+    assert overdue.walk(100)
+    assert planned(overdue.records()) == [(10, 1), (20, 1), (30, 1), (40, 1)]
+
+
+def test_what_is_dark_is_no_longer_missed() -> None:
+    due = every_10_s(65, missed="skip", blackout=Blackout(from_us(START + 20 * SECOND), from_us(START + 40 * SECOND)))
+    assert (planned(due.skips), planned(due.dark)) == ([(10, 1), (40, 1), (50, 1), (60, 1)], [(20, 1), (30, 1)])
+    fresh = every_10_s(20, missed="latest", blackout=Blackout(from_us(START), from_us(START + 15 * SECOND)))
+    assert (planned(fresh.runs), planned(fresh.dark), fresh.skips) == ([(20, 1)], [(10, 1)], ())
+    none = every_10_s(20, blackout=Blackout(from_us(START), from_us(START + 60 * SECOND)))
+    assert (none.runs, planned(none.dark)) == ((), [(10, 1), (20, 1)])
 
 
 # --- by hand
@@ -306,6 +429,12 @@ def test_thousands_of_fires_within_a_second_are_each_accounted_for_once(missed: 
         (Once(from_us(START - 60 * SECOND)), False, -60),
         (Once(from_us(START - 60 * SECOND)), True, 5),
         (Never(), False, None),
+        (Between(Every("10s", from_us(START)), from_us(START + 35 * SECOND)), False, 40),
+        (Between(Every("10s", from_us(START)), from_us(START + 35 * SECOND)), True, 35),
+        (Between(Every("10s", from_us(START)), from_us(START)), True, 5),
+        (Between(Every("10s", from_us(START)), None, from_us(START + 5 * SECOND)), True, None),
+        (Between(Once(from_us(START - 60 * SECOND)), None, from_us(START)), False, -60),
+        (Between(Once(from_us(START - 60 * SECOND)), from_us(START)), False, None),
     ],
 )
 def test_when_a_new_task_first_fires(trigger: Trigger, immediate: bool, first_s: int | None) -> None:
@@ -324,7 +453,50 @@ def test_whether_a_fire_may_become_a_run_beside_others(overlap: str, live: int, 
     assert reason_of_overlap(policy(overlap=overlap), live) == reason
 
 
+# --- as often as it may
+
+
+@pytest.mark.parametrize(("most", "made", "over"), [(None, 10**9, False), (3, 2, False), (3, 3, True), (3, 4, True)])
+def test_a_task_fires_no_more_when_it_has_run_as_often_as_it_may(most: int | None, made: int, over: bool) -> None:
+    assert exhausted(policy(max_runs=most), made) is over
+
+
 # --- the policy itself
+
+
+@pytest.mark.parametrize(
+    ("options", "limit"),
+    [
+        ({}, None),
+        ({"max_running": 3}, 3),
+        ({"overlap": "allow", "max_running": 3}, 3),
+        ({"overlap": "queue_one"}, 1),
+        ({"overlap": "queue_all", "max_running": 1}, 1),
+        ({"overlap": "cancel_previous"}, 1),
+        ({"missed": "all"}, 1),
+        ({"missed": "all", "overlap": "queue_all"}, 1),
+        ({"missed": "all", "overlap": "allow"}, None),
+    ],
+)
+def test_how_many_runs_there_may_be_at_once(options: dict[str, Any], limit: int | None) -> None:
+    assert policy(**options).limit == limit
+
+
+def test_limits_in_time_are_kept_as_what_they_mean() -> None:
+    rules = policy(run_timeout="1h", expires="10s", jitter="30s", max_runs=5, blackout=["02:00-04:00"], warn_failures=3)
+    assert (rules.run_timeout_us, rules.expires, rules.jitter_us) == (
+        3_600 * SECOND,
+        timedelta(seconds=10),
+        30 * SECOND,
+    )
+    assert (rules.max_runs, rules.blackout, rules.warn_failures) == (5, (Blackout("02:00", "04:00"),), 3)
+    assert (DEFAULT_POLICY.run_timeout_us, DEFAULT_POLICY.jitter_us, DEFAULT_POLICY.blackout) == (None, 0, ())
+    keyed = policy(rate="10/1m", debounce="5s", key="customer")
+    assert (keyed.rate, keyed.debounce, keyed.key) == (Rate(10, 60 * SECOND), Debounce(5 * SECOND), "customer")
+    assert policy(cooldown="1m").cooldown == Cooldown(60 * SECOND)
+    assert policy(run_timeout=None, expires=None, jitter=None, blackout=None, max_runs=None, rate=None, debounce=None,
+                  cooldown=None, key=None, warn_not_started=None, warn_longer=None, warn_failures=None,
+                  max_running=None) == DEFAULT_POLICY  # fmt: skip
 
 
 def test_no_options_are_the_defaults() -> None:
@@ -360,6 +532,24 @@ def test_options_are_kept_as_what_they_mean() -> None:
         ({"timeout": "0s"}, "timeout='0s'.*more than zero"),
         ({"timeout": 10}, "timeout=10: give a timedelta or a text"),
         ({"retry": "3"}, "retry='3'"),
+        ({"max_running": 0}, "max_running=0: a whole number from 1 on, or None for no limit"),
+        ({"max_runs": 0}, "max_runs=0: a whole number from 1 on, or None for no limit"),
+        ({"warn_failures": True}, "warn_failures=True: .*None for no warning"),
+        ({"run_timeout": "0s"}, "run_timeout='0s'.*more than zero"),
+        ({"expires": 5}, "expires=5"),
+        ({"jitter": "-1s"}, "jitter='-1s'"),
+        ({"warn_not_started": "0s"}, "warn_not_started='0s'.*more than zero"),
+        ({"warn_longer": "soon"}, "warn_longer='soon'"),
+        ({"blackout": "night"}, "blackout='night'"),
+        ({"blackout": 5}, "blackout=5"),
+        ({"blackout": ["02:00-04:00", 5]}, "blackout=5"),
+        ({"rate": "often"}, "rate='often'"),
+        ({"debounce": 5}, "debounce=5"),
+        ({"cooldown": "0s"}, "cooldown='0s'.*more than zero"),
+        ({"overlap": "queue_all", "max_running": 2}, "'queue_all' runs one at a time, so not max_running=2"),
+        ({"overlap": "cancel_previous", "max_running": 2}, "leave max_running= out"),
+        ({"debounce": "1s", "cooldown": "1s"}, "give one of them"),
+        ({"key": "customer"}, "key='customer'.*give also one of max_running, rate"),
     ],
 )
 def test_a_wrong_option_is_refused_by_its_name(options: dict[str, Any], message: str) -> None:

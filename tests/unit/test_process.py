@@ -17,9 +17,9 @@ import pytest
 
 import errands
 from asyncsched import Registry, Run, Task
+from asyncsched.context import enter_run
 from asyncsched.errors import ArgumentsError, ConfigError, ProcessDied
 from asyncsched.executors import ProcessExecutor
-from asyncsched.run import enter_run
 from errands import alive
 
 PATIENCE = 10.0  # seconds, for what takes a moment unless the machine is dead

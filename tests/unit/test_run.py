@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asyncsched.context import current_run, enter_run
 from asyncsched.errors import MisuseError, RunCancelled, RunFailed, RunSkipped
+from asyncsched.ids import RunIds
 from asyncsched.retry import NO_RETRY, Retry
 from asyncsched.run import (
     TRANSITIONS,
@@ -20,13 +22,10 @@ from asyncsched.run import (
     HandedBack,
     Raised,
     Run,
-    RunIds,
     RunStatus,
     Settled,
     SkipReason,
     Succeeded,
-    current_run,
-    enter_run,
     settle,
 )
 

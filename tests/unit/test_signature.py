@@ -2,6 +2,8 @@
 
 import asyncio
 import functools
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -10,8 +12,9 @@ from typing import Annotated, Any
 import pytest
 from pydantic import BaseModel, Field
 
+from asyncsched.context import RunContext
 from asyncsched.errors import ArgumentsError, ConfigError
-from asyncsched.run import Run, RunContext
+from asyncsched.run import Run
 from asyncsched.signature import Signature, is_coroutine_function
 
 
@@ -133,6 +136,18 @@ def test_annotations_that_only_a_type_checker_can_resolve_promise_nothing() -> N
     def func(a: "Nowhere", b: int) -> None: ...  # type: ignore[name-defined]  # noqa: F821
 
     assert Signature(func).validate(("x", "y"), {}) == (("x", "y"), {})
+
+
+def test_what_few_programs_need_is_not_imported_before_they_do() -> None:
+    heavy = ("pydantic", "pickle", "multiprocessing", "difflib", "anyio", "croniter")
+    program = (
+        "import sys, asyncsched\n"
+        "@asyncsched.every('5s', args=(1,))\n"
+        "async def func(a: int): ...\n"
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
 
 
 # --- every kind of callable

@@ -220,6 +220,7 @@ def test_the_id_is_the_function_s_module_and_name() -> None:
     [
         ({"id": "my-task"}, "my-task"),
         ({"id": "заря"}, "заря"),
+        ({"id": "a\u200bb"}, "a\u200bb"),
         ({"name": "short"}, "short"),
         ({"group": "kernel"}, "kernel.add"),
         ({"group": "kernel", "name": "delete_old_data"}, "kernel.delete_old_data"),
@@ -230,7 +231,7 @@ def test_the_id_is_what_was_given(options: dict[str, Any], found: str) -> None:
     assert Task(add, **options).id == found
 
 
-@pytest.mark.parametrize("given", ["", " ", "a b", "a/b", "~a", "a\n", "a\x00", "a\x7f", "x" * 201])
+@pytest.mark.parametrize("given", ["", " ", "a b", "a/b", "~a", "a\n", "a\x00", "a\x7f", "a\u3000b", "x" * 201])
 def test_an_id_that_fits_no_url_or_file_name_is_refused(given: str) -> None:
     with pytest.raises(ConfigError, match="1 to 200 characters without white space, '/' or '~'"):
         Task(add, id=given)
@@ -350,9 +351,45 @@ def test_attributes_of_the_function_are_there_and_change_nothing() -> None:
     def func() -> None: ...
 
     func.colour, func.trigger, func.id = "red", "mine", "mine"  # type: ignore[attr-defined]
+    func.tags, func.state, func.executor, func.__wrapped__ = "mine", "mine", "mine", add  # type: ignore[attr-defined]
     task = Task(func, every="5s")
     assert (task.colour, task.trigger) == ("red", Every("5s"))
     assert task.id.endswith("func")
+    assert (task.tags, task.state, task.executor, task.__wrapped__) == (frozenset(), None, "thread", func)
+    assert task() is None
+
+
+@pytest.mark.parametrize("func", [add, slow_add, Machine().method, Machine, functools.wraps(add)(slow_add), Task(add)])
+def test_a_task_looks_like_its_function(func: Callable[..., Any]) -> None:
+    task = Task(func, id="t")
+    for name in functools.WRAPPER_ASSIGNMENTS:
+        if hasattr(func, name):
+            assert getattr(task, name) == getattr(func, name)
+    assert inspect.signature(task) == inspect.signature(func)
+    assert inspect.getdoc(task) == inspect.getdoc(func)
+    assert functools.wraps(task)(lambda: None).__name__ == func.__name__
+
+
+def test_what_all_tasks_share_cannot_be_changed_through_one_of_them() -> None:
+    task = Task(add)
+    for shared in (task.kwargs, task.metadata):
+        with pytest.raises(TypeError):
+            shared["a"] = 1  # type: ignore[index]
+
+
+@pytest.mark.skipif(sys.implementation.name != "cpython", reason="counts bytes of CPython's objects")
+def test_a_task_is_small_whatever_options_the_first_ones_had() -> None:
+    program = (
+        "import tracemalloc; from asyncsched import Task\n"
+        "async def func(a=1): ...\n"
+        "plain = [Task(func, id='t') for _ in range(100)]\n"
+        "tracemalloc.start(); begun = tracemalloc.get_traced_memory()[0]\n"
+        "kept = [Task(func, id='t', args=(1,), group=None) for _ in range(1000)]\n"
+        "for task in kept: task.home = task.state = None\n"
+        "print((tracemalloc.get_traced_memory()[0] - begun) / 1000)"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert float(ran.stdout) < 400
 
 
 def test_it_shows_its_id_and_when_it_fires() -> None:

@@ -19,9 +19,12 @@ from asyncsched.run import RunStatus
 from asyncsched.stores import FOREVER, Amendment, Declared, RunFilter, Standing, Store
 from asyncsched.task import Home, Task
 from asyncsched.triggers import Binding, Never
-from asyncsched.zone import load_zone
 
 log = logging.getLogger("asyncsched.engine")
+
+# Tasks that are declared to the store at once: what is told of 100,000 in one piece takes 50 MB for a moment, most of
+# which the process never gives back.
+_TAKEN_UP = 1_000
 
 
 class Arming:
@@ -42,18 +45,26 @@ class Arming:
     async def take_up(self, tasks: Iterable[Task[..., Any]]) -> None:
         """Serve these tasks, each from where the store says that it stands."""
         known = {task.id: task for task in tasks}
+        for task in known.values():
+            if task.trigger is None:  # it is there to be submitted
+                task.signature.prepare()
         now_us = self._clock.now_us()
-        found = await self._store.reconcile([self.declare(task, now_us) for task in known.values()])
-        for standing in found.standings:
-            self.arm(known[standing.task], standing)
+        ids, added, changed = list(known), list[str](), list[str]()
+        for first in range(0, len(ids), _TAKEN_UP):
+            declared = [self.declare(known[task_id], now_us) for task_id in ids[first : first + _TAKEN_UP]]
+            found = await self._store.reconcile(declared)
+            for standing in found.standings:
+                self.arm(known[standing.task], standing)
+            added += found.added
+            changed += found.changed
         unfinished = RunFilter(status={RunStatus.PENDING, RunStatus.RUNNING}, limit=2**31)
         for run in await self._store.runs(unfinished):
             if armed := self._living.tasks.get(run.task):
                 armed.live += 1
                 if armed.newest is None or run.id > armed.newest.id:
                     armed.newest = run
-        for kind, ids in ((TaskAdded, found.added), (TaskChanged, found.changed)):
-            for task_id in ids:
+        for kind, ids in ((TaskAdded, added), (TaskChanged, changed)):
+            for task_id in ids if self._bus.hears(kind) else ():
                 self._bus.tell(kind(at_us=now_us, task=task_id))
 
     def declare(self, task: Task[..., Any], now_us: int) -> Declared:
@@ -72,12 +83,13 @@ class Arming:
         else:
             if next_us is None and not isinstance(bound, Never):
                 log.warning("task %s will never fire: %s has no instants left", task.id, task.trigger.describe())
-        return Declared(task.id, (task.trigger, zone), bound, next_us, task.policy.history_limit)
+        # Where the trigger takes nothing from its surroundings, they are no part of what was declared.
+        declaration = bound if bound is task.trigger else (task.trigger, zone)
+        return Declared(task.id, declaration, bound, next_us, task.policy.history_limit)
 
     def arm(self, task: Task[..., Any], standing: Standing) -> ArmedTask:
         """Serve ``task`` from where it stands."""
-        zone = load_zone(task.zone(self._tz))
-        armed = ArmedTask(task, zone, standing, self._living.due, self._store.recent)
+        armed = ArmedTask(task, standing, self._living)
         self._living.tasks[task.id] = armed
         task.home = self._home
         task.state = armed

@@ -36,27 +36,37 @@ class Subscription:
     def __init__(self, bus: Events, kinds: tuple[type[Event], ...], task: str | None, size: int) -> None:
         self.dropped = 0
         self._bus = bus
-        self._kinds = kinds
+        self.kinds = kinds
         self._task = task
         self._size = size
         self._queue: deque[Event] = deque()
-        self._news = asyncio.Event()
+        self._readers: list[asyncio.Future[None]] = []
+        """Who waits for something to read."""
         self._open = True
 
     def offer(self, event: Event) -> None:
-        """Take the event if it is one of those wanted."""
-        if isinstance(event, self._kinds) and (self._task is None or getattr(event, "task", None) == self._task):
-            if len(self._queue) >= self._size:
-                self.dropped += 1
-            else:
-                self._queue.append(event)
-                self._news.set()
+        """Take the event, which is of a wanted kind, if it is of the wanted task."""
+        if self._task is not None and getattr(event, "task", None) != self._task:
+            return
+        queue = self._queue
+        if len(queue) >= self._size:
+            self.dropped += 1
+            return
+        queue.append(event)
+        if self._readers:
+            self._wake()
 
     def cancel(self) -> None:
         """No more events come; the iteration ends after those that were taken."""
         self._open = False
         self._bus.forget(self)
-        self._news.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        readers, self._readers = self._readers, []
+        for reader in readers:
+            if not reader.done():
+                reader.set_result(None)
 
     def __aiter__(self) -> Self:
         return self
@@ -65,8 +75,15 @@ class Subscription:
         while not self._queue:
             if not self._open:
                 raise StopAsyncIteration
-            self._news.clear()
-            await self._news.wait()
+            # A bare future: an asyncio.Event costs ten calls more at every wake.
+            reader = asyncio.get_running_loop().create_future()
+            self._readers.append(reader)
+            try:
+                await reader
+            except asyncio.CancelledError:
+                if reader in self._readers:
+                    self._readers.remove(reader)
+                raise
         return self._queue.popleft()
 
     def __enter__(self) -> Self:
@@ -83,13 +100,13 @@ class Callback:
         self, bus: Events, kinds: tuple[type[Event], ...], task: str | None, function: Callable[[Event], object]
     ) -> None:
         self._bus = bus
-        self._kinds = kinds
+        self.kinds = kinds
         self._task = task
         self._function = function
 
     def offer(self, event: Event) -> None:
-        """Call the function if the event is one of those wanted."""
-        if isinstance(event, self._kinds) and (self._task is None or getattr(event, "task", None) == self._task):
+        """Call the function with the event, which is of a wanted kind, if it is of the wanted task."""
+        if self._task is None or getattr(event, "task", None) == self._task:
             try:
                 self._function(event)
             except (KeyboardInterrupt, SystemExit):
@@ -99,9 +116,11 @@ class Callback:
 
     async def farewell(self, event: Event) -> None:
         """As ``offer``, and wait for what the function has to do."""
+        if not isinstance(event, self.kinds):
+            return
         if not inspect.iscoroutinefunction(self._function):
             self.offer(event)
-        elif isinstance(event, self._kinds):
+        else:
             try:
                 await self._function(event)
             except Exception as error:
@@ -122,6 +141,8 @@ class Events:
 
     def __init__(self) -> None:
         self._listeners: dict[Subscription | Callback, None] = {}
+        self._by_kind: dict[type[Event], tuple[Subscription | Callback, ...]] = {}
+        """Who wants events of a kind, as far as it has been asked."""
 
     def subscribe(
         self, kinds: Collection[type[Event]] = (Event,), *, task: str | None = None, size: int = 1000
@@ -131,7 +152,7 @@ class Events:
         At most ``size`` wait to be read; what comes beyond is dropped and counted.
         """
         listener = Subscription(self, _checked(kinds), task, size)
-        self._listeners[listener] = None
+        self._listen(listener)
         return listener
 
     def on(
@@ -150,7 +171,7 @@ class Events:
             cure = "only SchedulerStopping is waited for; read other events from events.subscribe()"
             raise TypeError(f"{callback!r} is a coroutine function: {cure}")
         listener = Callback(self, _checked(kinds), task, callback)
-        self._listeners[listener] = None
+        self._listen(listener)
         return listener
 
     async def stream(self, kinds: Collection[type[Event]] = (Event,)) -> AsyncIterator[Event]:
@@ -159,28 +180,40 @@ class Events:
             async for event in subscription:
                 yield event
 
-    @property
-    def heard(self) -> bool:
-        """Whether anybody listens: events that nobody hears need not be made."""
-        return bool(self._listeners)
+    def hears(self, kind: type[Event]) -> bool:
+        """Whether anybody wants events of this kind: those that nobody wants need not be made. For the engine."""
+        listeners = self._by_kind.get(kind)
+        return bool(self._wanting(kind) if listeners is None else listeners)
 
     async def farewell(self, event: SchedulerStopping) -> None:
         """Tell everybody that the scheduler stops, the last who came first, and wait for them. For the engine."""
         for listener in reversed(tuple(self._listeners)):
             if isinstance(listener, Callback):
                 await listener.farewell(event)
-            else:
+            elif isinstance(event, listener.kinds):
                 listener.offer(event)
 
     def tell(self, event: Event) -> None:
         """Tell everybody who wants to know. For the engine."""
-        for listener in tuple(self._listeners):
+        kind = type(event)
+        listeners = self._by_kind.get(kind)
+        for listener in self._wanting(kind) if listeners is None else listeners:
             if listener in self._listeners:  # one before it may have cancelled it
                 listener.offer(event)
 
     def forget(self, listener: Subscription | Callback) -> None:
         """Tell this listener nothing more."""
         self._listeners.pop(listener, None)
+        self._by_kind.clear()
+
+    def _listen(self, listener: Subscription | Callback) -> None:
+        self._listeners[listener] = None
+        self._by_kind.clear()
+
+    def _wanting(self, kind: type[Event]) -> tuple[Subscription | Callback, ...]:
+        """Who wants events of this kind, in the order in which they came."""
+        found = self._by_kind[kind] = tuple(one for one in self._listeners if issubclass(kind, one.kinds))
+        return found
 
 
 def _checked(kinds: Collection[type[Event]]) -> tuple[type[Event], ...]:

@@ -35,9 +35,12 @@ class Capacity:
     def __init__(self, max_running: int | None, queues: Mapping[str, int | None] | None) -> None:
         self._max_running = max_running
         self._queues = queues
+        self._unlimited = Free(AT_ONCE, None) if max_running is None and queues is None else None
 
     def free(self, living: Mapping[str, LivingRun], leaving: Sequence[Ack]) -> Free:
         """What may be claimed while these runs are under way and those of the acknowledgements are leaving."""
+        if self._unlimited is not None:
+            return self._unlimited
         limit = AT_ONCE
         if self._max_running is not None:
             limit = max(0, min(AT_ONCE, self._max_running - len(living) + len(leaving)))

@@ -26,7 +26,8 @@ from asyncsched.clock import SECOND_US, Clock, from_us
 from asyncsched.errors import MisuseError
 from asyncsched.events import ClockJumped, SchedulerStarted, SchedulerStopped, SchedulerStopping, StandingBy
 from asyncsched.executors import Executor
-from asyncsched.run import Run, RunIds, RunStatus
+from asyncsched.ids import RunIds
+from asyncsched.run import Run, RunStatus
 from asyncsched.stores import RunFilter, Store
 from asyncsched.task import Submission, Task
 
@@ -71,7 +72,7 @@ class Engine:
         self.node = node
         self.tz = tz
         self.capacity = capacity
-        self.living = Living()
+        self.living = Living(tz, store.recent)
         self.standby: Standby | None = None
         self.stopping = False
         self.failure: BaseException | None = None
@@ -92,7 +93,7 @@ class Engine:
         stall_us = None if self.timer.simulated else self._stall_us
         self.watcher = Watcher(self.living, self.bus, self.clock, stall_us)
         try:
-            self.firing = Firing(self.living, self.timer, self.store, self.bus, ids, lambda: self.cycle.stir())
+            self.firing = Firing(self.living, self.timer, self.store, self.bus, ids)
             self.arming = Arming(self.living, self.timer, self.store, self.bus, self.clock, self.firing, self.tz, self)
             self.intake = Intake(self.living, self.store, ids, self.clock.now_us, lambda: self.cycle.stir())
             self.cycle = Cycle(
@@ -291,7 +292,9 @@ class Engine:
             for armed in self.living.resuming:
                 await self.arming.resume(armed)
             self.living.resuming.clear()
-            await self.firing.fire(now_us)
+            if self.living.due:
+                await self.firing.fire(now_us)
+                self.cycle.stirred = True
         self.turns.again = False
         await self.cycle.turn()
         if self.turns.again:

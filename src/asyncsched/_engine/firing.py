@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from asyncsched._engine.bus import Events, complain, warn
@@ -11,8 +11,9 @@ from asyncsched._engine.timer import Timer
 from asyncsched.clock import SECOND_US
 from asyncsched.errors import TriggerError
 from asyncsched.events import FireSkipped, TaskBroken
+from asyncsched.ids import RunIds
 from asyncsched.policy import LATE_US, Due, Overdue, Planned, due_fires, overlap_reason
-from asyncsched.run import Run, RunIds, RunStatus, SkipReason
+from asyncsched.run import Run, RunStatus, SkipReason
 from asyncsched.stores import FireOrder, Store
 from asyncsched.triggers import Every, Never, Trigger
 
@@ -21,10 +22,7 @@ _STEPS = 5_000
 
 
 class Firing:
-    """Turns the tasks that have rung into runs and recorded skips.
-
-    ``stirred`` is called when runs were written that can be claimed.
-    """
+    """Turns the tasks that have rung into runs and recorded skips."""
 
     def __init__(
         self,
@@ -33,14 +31,12 @@ class Firing:
         store: Store,
         bus: Events,
         ids: RunIds,
-        stirred: Callable[[], None],
     ) -> None:
         self._living = living
         self._timer = timer
         self._store = store
         self._bus = bus
         self._ids = ids
-        self._stirred = stirred
         self.standing_by = False
         """Another process of the host fires: no task rings here."""
         self._others_until_us: int | None = None
@@ -61,8 +57,6 @@ class Firing:
         """Make the runs and skip records of every task that has rung."""
         rung = self._living.due[:]
         self._living.due.clear()
-        if not rung:
-            return
         orders = []
         for armed in rung:
             try:
@@ -95,7 +89,6 @@ class Firing:
             for task_id in lost:
                 self.arm(self._living.tasks[task_id])
             raise
-        self._stirred()
 
     async def completed(self, armed: ArmedTask, now_us: int) -> None:
         """Re-arm a task whose interval counts from the completion of its run."""
@@ -110,6 +103,22 @@ class Firing:
         if trigger is None or due_us is None or due_us > now_us:
             self.arm(armed)
             return None
+        policy = armed.policy
+        ordinary = armed.overdue is None and armed.skip_us is None and armed.skip_to_us is None
+        if ordinary and policy.anchor == "grid" and self._others_until_us is None and now_us - due_us <= LATE_US:
+            next_us = trigger.next_us(due_us)
+            if next_us is None or next_us > now_us:
+                if armed.live and overlap_reason(policy, armed.live) is not None:
+                    return self._order(armed, Due((Planned(due_us),)), next_us, now_us)
+                # All in one, as most fires go.
+                task = armed.task
+                run_id = self._ids.make(now_us)
+                run: Run[Any] = Run(run_id, task.id, now_us, due_us, due_us, 1, armed.terms, task.args, task.kwargs)
+                return FireOrder(task.id, armed.version, due_us, next_us, (run,), ())
+        return self._decide_at_length(armed, trigger, due_us, now_us)
+
+    def _decide_at_length(self, armed: ArmedTask, trigger: Trigger, due_us: int, now_us: int) -> FireOrder | None:
+        """The same where more than one fire, a pause, a skip or another anchor may be concerned."""
         if self._others_until_us is not None and due_us <= self._others_until_us:
             armed.overdue = None
             next_us = _later(trigger, self._others_until_us)
@@ -168,21 +177,10 @@ class Firing:
         return FireOrder(armed.task.id, armed.version, armed.next_us, next_us, runs, skips)
 
     def _run(self, armed: ArmedTask, planned: Planned, now_us: int) -> Run[Any]:
-        task, policy = armed.task, armed.policy
-        return Run(
-            id=self._ids.make(now_us),
-            task=task.id,
-            created_us=now_us,
-            due_us=planned.scheduled_us,
-            scheduled_us=planned.scheduled_us,
-            stands_for=planned.stands_for,
-            priority=policy.priority,
-            limit_key=None if armed.limit is None else task.id,
-            limit=armed.limit or 1,
-            queue=policy.queue,
-            args=task.args,
-            kwargs=task.kwargs,
-        )
+        task = armed.task
+        at_us, stands_for = planned
+        run_id = self._ids.make(now_us)
+        return Run(run_id, task.id, now_us, at_us, at_us, stands_for, armed.terms, task.args, task.kwargs)
 
     def _skip(self, armed: ArmedTask, planned: Planned, reason: SkipReason, now_us: int) -> Run[Any]:
         run = self._run(armed, planned, now_us)
@@ -192,18 +190,20 @@ class Firing:
         return run
 
     def _won(self, armed: ArmedTask, order: FireOrder, now_us: int) -> None:
-        armed.next_us = order.next_us
-        if order.runs:
-            armed.live += len(order.runs)
-            armed.newest = order.runs[-1]
-        if self._living.tasks.get(order.task) is armed:
-            self.arm(armed)
-        for run in order.runs:
-            late_us = now_us - run.due_us
-            if late_us > LATE_US:
-                late_s = late_us / SECOND_US
+        task_id, _version, _was_us, armed.next_us, runs, skips = order
+        if runs:
+            armed.live += len(runs)
+            armed.newest = runs[-1]
+        if self._living.tasks.get(task_id) is armed:
+            if armed.next_us is None or self.standing_by:
+                self.arm(armed)
+            else:
+                self._timer.set(armed, armed.next_us, -armed.policy.priority)
+        for run in runs:
+            if now_us - run.due_us > LATE_US:
+                late_s = (now_us - run.due_us) / SECOND_US
                 warn("task %s is %.3f s late; its run stands for %d fire(s)", run.task, late_s, run.stands_for)
-        for run in order.skips:
+        for run in skips:
             warn("task %s: %d fire(s) skipped: %s", run.task, run.stands_for, run.reason)
             self._bus.tell(FireSkipped(at_us=now_us, task=run.task, run=run))
 

@@ -6,11 +6,8 @@ The system lets go of the lock when its process ends, however it ends, so nobody
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Collection
 from itertools import count
 from pathlib import Path
@@ -78,6 +75,10 @@ class HostLock:
         if sys.platform == "win32":
             raise OSError("Windows has no such lock")
         taken = {lock._path for lock in _LOCKS}
+        import hashlib  # 5 ms to import in all, and many programs never ask
+        import json
+        import tempfile
+
         group = [os.getuid(), os.getppid(), str(Path.cwd()), sys.argv, self._tasks]
         names = (hashlib.sha256(json.dumps([*group, number]).encode()).hexdigest()[:24] for number in count())
         paths = (Path(tempfile.gettempdir(), f"asyncsched-{name}.lock") for name in names)

@@ -7,9 +7,10 @@ from datetime import timedelta
 from typing import Any
 
 from asyncsched._engine.arming import instant_us
-from asyncsched._engine.living import Living
+from asyncsched._engine.living import Living, terms_of
 from asyncsched.errors import MisuseError
-from asyncsched.run import Run, RunIds
+from asyncsched.ids import RunIds
+from asyncsched.run import Run
 from asyncsched.stores import Store
 from asyncsched.task import Submission, Task
 
@@ -54,20 +55,9 @@ class Intake:
             due_us = max(now_us, instant_us(armed, how.at))
         elif how.delay is not None:
             due_us = now_us + how.delay // _US
-        policy = task.policy
+        terms = armed.terms if how.priority is None else terms_of(task, how.priority)
         runs: list[Run[Any]] = [
-            Run(
-                id=self._ids.make(now_us),
-                task=task.id,
-                created_us=now_us,
-                due_us=due_us,
-                priority=policy.priority if how.priority is None else how.priority,
-                limit_key=None if armed.limit is None else task.id,
-                limit=armed.limit or 1,
-                queue=policy.queue,
-                args=args,
-                kwargs=kwargs,
-            )
+            Run(self._ids.make(now_us), task.id, now_us, due_us, terms=terms, args=args, kwargs=kwargs)
             for args, kwargs in calls
         ]
         for run in runs:

@@ -9,11 +9,12 @@ from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 from asyncsched._heap import Wakeup
-from asyncsched.policy import Overdue, Policy
-from asyncsched.run import Run, RunStatus
+from asyncsched.policy import DEFAULT_POLICY, Overdue, Policy
+from asyncsched.run import NO_TERMS, Run, RunStatus, Terms
 from asyncsched.stores import Standing
 from asyncsched.task import Task
 from asyncsched.triggers import Trigger
+from asyncsched.zone import load_zone
 
 Ending = Literal["timeout", "cancelled", "shutdown"]
 
@@ -22,10 +23,8 @@ class ArmedTask(Wakeup):
     """A task that this scheduler serves, and where it stands. It rings when it is due to fire."""
 
     __slots__ = (
-        "_recent",
-        "due",
+        "_among",
         "ended",
-        "limit",
         "live",
         "newest",
         "next_us",
@@ -38,25 +37,23 @@ class ArmedTask(Wakeup):
         "started",
         "succeeded",
         "task",
+        "terms",
         "trigger",
         "version",
-        "zone",
     )
 
     def __init__(
         self,
         task: Task[..., Any],
-        zone: ZoneInfo,
         standing: Standing,
-        due: list[ArmedTask],
-        recent: Callable[[str], Sequence[Run[Any]]],
+        among: Living,
     ) -> None:
         super().__init__()
         self.task = task
-        self.policy: Policy = task.policy
-        self.limit = task.policy.limit
-        self.zone = zone
-        self.due = due
+        policy: Policy = task.policy
+        self.policy = policy
+        self.terms = NO_TERMS if policy is DEFAULT_POLICY else terms_of(task)
+        self._among = among
         self.live = 0
         """Runs of this task that are pending or running."""
         self.skip_to_us: int | None = None
@@ -67,8 +64,7 @@ class ArmedTask(Wakeup):
         self.started: Run[Any] | None = None
         self.ended: Run[Any] | None = None
         self.succeeded: Run[Any] | None = None
-        self._recent = recent
-        if kept := recent(task.id):
+        if kept := among.recent(task.id):
             self._recall([run for run in kept if run.status is not RunStatus.SKIPPED])
         self.stand(standing)
 
@@ -96,11 +92,16 @@ class ArmedTask(Wakeup):
         self.overdue: Overdue | None = None
 
     def ring(self) -> None:
-        self.due.append(self)
+        self._among.due.append(self)
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The zone in which its instants are shown, and in which naive times are read."""
+        return load_zone(self.task.zone(self._among.tz))
 
     def history(self) -> Sequence[Run[Any]]:
         """The ended runs and recorded skips, newest first."""
-        return self._recent(self.task.id)
+        return self._among.recent(self.task.id)
 
     def fires(self, after_us: int | None = None) -> Iterator[int]:
         """The coming fires, in microseconds, as far as they are known: what follows a completion is not.
@@ -120,13 +121,22 @@ class ArmedTask(Wakeup):
             at_us = self.trigger.next_us(at_us)
 
 
+def terms_of(task: Task[..., Any], priority: int | None = None) -> Terms:
+    """On which terms the runs of a task wait, with another priority if one is given."""
+    policy = task.policy
+    limit = policy.limit
+    key = None if limit is None else task.id
+    return Terms(policy.priority if priority is None else priority, policy.queue, key, limit or 1)
+
+
 class LivingRun(Wakeup):
     """A run that has been claimed and has not been settled. It rings when its attempt runs out of time."""
 
     __slots__ = ("armed", "begun", "ending", "handle", "reason", "run", "token")
 
     def __init__(self, run: Run[Any], armed: ArmedTask) -> None:
-        super().__init__()
+        self.due_us = None  # as Wakeup's own, without the call: one is made for every run
+        self.entry = 0
         self.run = run
         self.armed = armed
         self.token = run.token
@@ -149,8 +159,14 @@ class LivingRun(Wakeup):
 
 @dataclass(slots=True)
 class Living:
-    """Everything alive on this node, by id."""
+    """Everything alive on this node, by id.
 
+    tz: the zone of tasks that name none.
+    recent: gives the ended runs of a task that are known here, newest first.
+    """
+
+    tz: str = "UTC"
+    recent: Callable[[str], Sequence[Run[Any]]] = field(default=lambda _task: ())
     tasks: dict[str, ArmedTask] = field(default_factory=dict)
     runs: dict[str, LivingRun] = field(default_factory=dict)
     due: list[ArmedTask] = field(default_factory=list)

@@ -10,9 +10,10 @@ from typing import Any
 from asyncsched._engine.bus import complain
 from asyncsched._engine.living import LivingRun
 from asyncsched._engine.timer import Timer
+from asyncsched.context import enter_run
 from asyncsched.duration import format_duration
 from asyncsched.executors import Executor
-from asyncsched.run import Cancelled, Outcome, Raised, Succeeded, enter_run
+from asyncsched.run import Cancelled, Outcome, Raised, Succeeded
 
 # An eager task saves a turn of the loop, and two thirds of the cost, for coroutines that never wait.
 _EAGER: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
@@ -30,14 +31,15 @@ class Runner:
         self._timer = timer
         self._executors = executors
         self._ended = ended
+        self._loop = asyncio.get_running_loop()
 
     def start(self, living: LivingRun, now_us: int) -> None:
         """Begin the attempt."""
-        timeout_us = living.armed.policy.timeout_us
-        if timeout_us is not None:
-            self._timer.set(living, now_us + timeout_us)
-        loop = asyncio.get_running_loop()
-        handle = asyncio.Task(self._execute(living), loop=loop, name=living.run.id, **_EAGER)
+        policy = living.armed.policy
+        if policy.timeout is not None:
+            assert policy.timeout_us is not None
+            self._timer.set(living, now_us + policy.timeout_us)
+        handle = asyncio.Task(self._execute(living), loop=self._loop, name=living.run.id, **_EAGER)
         if not handle.done():
             living.handle = handle  # the strong reference: living runs are held until they are settled
 
@@ -52,22 +54,26 @@ class Runner:
     async def _execute(self, living: LivingRun) -> None:
         living.handle = asyncio.current_task()
         living.begun = True
-        outcome = await self._attempt(living) if living.ending is None else self._stopped(living, None)
+        outcome: Outcome
+        if living.ending is None:
+            run, task = living.run, living.armed.task
+            enter_run(run)
+            try:
+                args, kwargs = run.args, run.kwargs
+                if (signature := task.signature).context:
+                    args, kwargs = signature.with_context(run, args, kwargs)
+                outcome = Succeeded(await self._executors[task.executor].call(task.__wrapped__, args, kwargs))
+            except asyncio.CancelledError as error:
+                outcome = self._stopped(living, error)
+            # Whatever is raised ends this run and nothing else; that is the promise of a scheduler.
+            except BaseException as error:
+                outcome = Raised(error)
+        else:
+            outcome = self._stopped(living, None)
         living.handle = None
-        self._timer.drop(living)
+        if living.entry:
+            self._timer.drop(living)
         self._ended(living, outcome)
-
-    async def _attempt(self, living: LivingRun) -> Outcome:
-        run, task = living.run, living.armed.task
-        enter_run(run)
-        try:
-            args, kwargs = task.signature.with_context(run, run.args, run.kwargs)
-            return Succeeded(await self._executors[task.executor].call(task.__wrapped__, args, kwargs))
-        except asyncio.CancelledError as error:
-            return self._stopped(living, error)
-        # Whatever is raised ends this run and nothing else; that is the promise of a scheduler.
-        except BaseException as error:
-            return Raised(error)
 
     def _stopped(self, living: LivingRun, error: asyncio.CancelledError | None) -> Outcome:
         if living.ending == "timeout":

@@ -34,8 +34,10 @@ class Tasks:
             raise DuplicateTask(f"a task {task.id!r} is there already: give another id=, or use tasks.replace")
         armed = await self._put(engine, task)
         # What a removed task of this id had begun goes on, and counts as a run of this one.
-        armed.live = sum(living.run.task == task.id for living in engine.living.runs.values())
-        engine.bus.tell(TaskAdded(at_us=engine.clock.now_us(), task=task.id))
+        if engine.living.runs:
+            armed.live = sum(living.run.task == task.id for living in engine.living.runs.values())
+        if engine.bus.hears(TaskAdded):
+            engine.bus.tell(TaskAdded(at_us=engine.clock.now_us(), task=task.id))
         return task
 
     async def replace(self, task: Task[..., Any]) -> Task[..., Any]:
@@ -59,11 +61,10 @@ class Tasks:
         if armed is None:
             return False
         engine.arming.disarm(armed)
-        cancelled = await engine.store.drop_task(task_id)
-        now_us = engine.clock.now_us()
-        for run in cancelled:
-            engine.cycle.tell_end(run, now_us)
-        engine.bus.tell(TaskRemoved(at_us=now_us, task=task_id))
+        for run in await engine.store.drop_task(task_id):
+            engine.cycle.tell_end(run, engine.clock.now_us())
+        if engine.bus.hears(TaskRemoved):
+            engine.bus.tell(TaskRemoved(at_us=engine.clock.now_us(), task=task_id))
         return True
 
     async def get(self, task_id: str) -> Task[..., Any]:

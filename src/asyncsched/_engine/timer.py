@@ -30,10 +30,11 @@ _HOP_US = 30 * SECOND_US
 # A timerfd is exact, so thousands of fires a second would each be a wake of their own, at 50 us instead of 20.
 # Once wakes follow each other within _CALM_US they are kept this far apart: together they cost less, and are
 # no later than a timer of the loop, which rounds up to 1 ms.
-_CALM_US = 1_000
-_SPACING_US = 600
+_CALM_US = 1_200
+_SPACING_US = 800
 _CLOCK_REALTIME = 0
 _TFD_SET_FLAGS = 1 | 2  # TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET
+_SPEC = struct.Struct("@qqqq")  # interval and instant, each in seconds and nanoseconds
 
 
 class Timer:
@@ -148,6 +149,7 @@ class TimerfdAlarm:
     def __init__(self, ring: Callable[[], None]) -> None:
         self._ring = ring
         self._loop = asyncio.get_running_loop()
+        self._spec = ctypes.create_string_buffer(_SPEC.size)
         self.fd = _libc_call("timerfd_create", _CLOCK_REALTIME, os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             self._loop.add_reader(self.fd, self._read)
@@ -156,11 +158,11 @@ class TimerfdAlarm:
             raise
 
     def set(self, due_us: int | None) -> None:
-        # An instant of zero would disarm; one that has passed rings at once, so 1 ns after the epoch will do.
-        seconds, us = (0, 0) if due_us is None else divmod(max(due_us, 1), SECOND_US)
-        spec = struct.pack("@qqqq", 0, 0, seconds, us * 1000)
+        # An instant of zero would disarm; one that has passed rings at once, so 1 us after the epoch will do.
+        seconds, us = (0, 0) if due_us is None else divmod(due_us if due_us > 0 else 1, SECOND_US)
+        _SPEC.pack_into(self._spec, 0, 0, 0, seconds, us * 1000)
         try:
-            _libc_call("timerfd_settime", self.fd, _TFD_SET_FLAGS, spec, None)
+            _libc_call("timerfd_settime", self.fd, _TFD_SET_FLAGS, self._spec, None)
         except OSError as error:
             # The timer is armed all the same; the kernel adds that the clock was set since the last read.
             if error.errno != errno.ECANCELED:
@@ -211,7 +213,7 @@ def _libc() -> ctypes.CDLL:
     return ctypes.CDLL(None, use_errno=True)
 
 
-def _libc_call(name: str, *arguments: int | bytes | None) -> int:
+def _libc_call(name: str, *arguments: object) -> int:
     # Python has these calls from 3.13 on, but only with float or nanosecond arguments of its own shape; the C
     # library's are the same on every version.
     result: int = getattr(_libc(), name)(*arguments)

@@ -104,29 +104,21 @@ class Turns:
             return
         self._inside = True
         try:
-            await self._turn_unless_resting()
-        except BaseException:
-            self.again = True  # leaving takes turns, too
-            raise
-        finally:
-            self._inside = False
-            if self._open:
-                self._look_ahead()
-
-    async def _turn_unless_resting(self) -> None:
-        if self._rest_us and self._rest_until_us > self._clock.steady_us():
-            return
-        try:
-            await self._turn()
+            if not self._rest_us or self._rest_until_us <= self._clock.steady_us():
+                await self._turn()
+                self._rest_us = 0
         except _ENDINGS:
+            self.again = True  # leaving takes turns, too
             raise
         except BaseException as error:
             # Nothing that happens in a turn may end the engine; what was not done is done after a rest.
             self._rest_us = min(max(_FIRST_REST_US, 2 * self._rest_us), _LONGEST_REST_US)
             self._rest_until_us = self._clock.steady_us() + self._rest_us
             complain("a turn failed; the engine tries again in %.3f s", self._rest_us / SECOND_US, error=error)
-        else:
-            self._rest_us = 0
+        finally:
+            self._inside = False
+            if self._open:
+                self._look_ahead()
 
     def _look_ahead(self) -> None:
         """Set the alarm, or go on at once if there is more to do."""

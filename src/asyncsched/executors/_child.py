@@ -5,23 +5,23 @@ The two speak pickle, over pipes that nobody else holds; nothing of it is stored
 
 from __future__ import annotations
 
+import copyreg
 import io
 import os
-import pickle
 import signal
 import sys
 import threading
 import traceback
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import reduce
+from functools import cache, reduce
 from importlib import import_module
-from multiprocessing import spawn
 from queue import SimpleQueue
 from typing import Any, BinaryIO, NamedTuple
 
+from asyncsched.context import enter_run
 from asyncsched.errors import ConfigError
-from asyncsched.run import Run, enter_run
+from asyncsched.run import Run
 from asyncsched.task import Task
 
 START = "import sys; sys.path[:] = sys.argv[1:]; from asyncsched.executors._child import serve; serve()"
@@ -57,33 +57,38 @@ class Answer(NamedTuple):
 # --- what goes through the pipes
 
 
-class _Pickler(pickle.Pickler):
-    """Sends of a run what its function may ask for; the rest is the scheduler's."""
+# Of a run is sent what its function may ask for; the rest is the scheduler's.
+_MADE = ("id", "task", "created_us", "due_us", "scheduled_us", "stands_for", "terms")
+_LIVED = ("status", "attempt", "token", "node", "started_us", "retry_of", "notes")
 
-    _MADE = ("id", "task", "created_us", "due_us", "scheduled_us", "stands_for", "priority", "queue")
-    _LIVED = ("status", "attempt", "token", "node", "started_us", "retry_of", "notes")
 
-    def reducer_override(self, value: object) -> Any:
-        if isinstance(value, Run):
-            return _run, tuple({name: getattr(value, name) for name in names} for names in (self._MADE, self._LIVED))
-        return NotImplemented
+def _reduced(run: Run[Any]) -> tuple[Any, ...]:
+    return _run, tuple({name: getattr(run, name) for name in names} for names in (_MADE, _LIVED))
 
 
 def _run(made: Mapping[str, Any], lived: Mapping[str, Any]) -> Run[Any]:
     run: Run[Any] = Run(**made)
-    vars(run).update(lived)
+    for name, value in lived.items():
+        setattr(run, name, value)
     return run
 
 
 def packed(value: object) -> bytes:
     """``value`` as bytes."""
+    import pickle  # with multiprocessing it takes 4 ms to import, and few programs have worker processes
+
     buffer = io.BytesIO()
-    _Pickler(buffer, protocol=pickle.HIGHEST_PROTOCOL).dump(value)
+    pickler = pickle.Pickler(buffer, protocol=pickle.HIGHEST_PROTOCOL)
+    pickler.dispatch_table = {**copyreg.dispatch_table, Run: _reduced}
+    pickler.dump(value)
     return buffer.getvalue()
 
 
 def unpacked(data: bytes) -> Any:
     """What was ``packed``."""
+    import multiprocessing  # noqa: F401 - from then on the main module is known here by the name that it has there
+    import pickle
+
     return pickle.loads(data)
 
 
@@ -186,7 +191,7 @@ def _answer(errand: Errand) -> bytes:
     result, raised = None, None
     try:
         function = _find(place)
-        run, args, kwargs = _Unpickler(io.BytesIO(errand.packed), place.main).load()
+        run, args, kwargs = _unpickler()(io.BytesIO(errand.packed), place.main).load()
         if run is not None:
             enter_run(run)
         result = function(*args, **kwargs)
@@ -200,17 +205,23 @@ def _answer(errand: Errand) -> bytes:
         return packed(Answer(error=TypeError(f"what {place} gave cannot be sent to another process: {error}")))
 
 
-class _Unpickler(pickle.Unpickler):
-    """Loads the program's main module if something of it was sent."""
+@cache
+def _unpickler() -> Any:
+    import pickle
 
-    def __init__(self, file: BinaryIO, main: dict[str, Any]) -> None:
-        super().__init__(file)
-        self._main = main
+    class Unpickler(pickle.Unpickler):
+        """Loads the program's main module if something of it was sent."""
 
-    def find_class(self, module: str, name: str, /) -> Any:
-        if module == "__main__":
-            _load_main(self._main)
-        return super().find_class(module, name)
+        def __init__(self, file: BinaryIO, main: dict[str, Any]) -> None:
+            super().__init__(file)
+            self._main = main
+
+        def find_class(self, module: str, name: str, /) -> Any:
+            if module == "__main__":
+                _load_main(self._main)
+            return super().find_class(module, name)
+
+    return Unpickler
 
 
 def _find(place: Place) -> Any:
@@ -237,6 +248,8 @@ def _undecorated(found: Any) -> Any:
 
 
 def _load_main(main: dict[str, Any]) -> None:
+    from multiprocessing import spawn
+
     _Main.loading = True
     try:
         spawn.prepare(main)

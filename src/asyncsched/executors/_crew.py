@@ -1,7 +1,8 @@
 """Threads that make calls for one event loop, and hand the outcomes back in batches.
 
-Handing a call over and getting its outcome back costs a queue and a share of one wake of the loop, where
-``run_in_executor`` pays a wake, a lock and a second future for each call.
+To wake another thread costs more than all the rest of a call. So the calls of one turn of the loop wake one thread,
+and that one the next only as it begins a call while others wait: short calls are made by one thread that is awake,
+and one that blocks delays none. Outcomes that come thick and fast do not wake the loop: it fetches them.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from queue import Empty, SimpleQueue
 from typing import Any
 
+from asyncsched.clock import SECOND_US, SystemClock
 from asyncsched.executors._base import LeapingLoop, hold_still
+from asyncsched.executors._pace import FETCH_S, Pace
 
 # Outcomes handed to their futures in one step of the loop, at about 1 us each.
 _BATCH = 1_000
@@ -91,20 +93,30 @@ class Crew:
         self._left = left
         self._returned = returned
         self._leave = leave
-        self._queue: SimpleQueue[Call | None] = SimpleQueue()
+        self._context = contextvars.copy_context()
+        self._ready: deque[Call] = deque()
         self._waiting = 0
         """Calls that somebody waits for. Touched on the loop alone."""
         self._order: deque[Call] | None = deque() if isinstance(self.loop, LeapingLoop) else None
         # Calls that were dropped hold time still too: what goes on in their threads belongs to this instant.
         self._go_on = hold_still(self.loop, lambda: self.waited_for + self._lost)
         self._growing = False
+        """The loop will start a thread if one is needed then."""
         self._back: deque[Call] = deque()
         self._called_back = False
+        """The loop will deliver what is back, without being woken for it once more."""
+        self._clock = SystemClock()  # threads take the machine's time, also where the scheduler's is virtual
+        self._pace = Pace(self._clock.steady_us() / SECOND_US)
+        self._fetch: asyncio.TimerHandle | None = None
         # What follows is guarded by the lock.
         self._lock = threading.Lock()
         self._alive = 0
         self._threads: set[threading.Thread] = set()
         """Those that are alive and take calls."""
+        self._idle: list[threading.Lock] = []
+        """The bells of those that sleep; the last one fell asleep last, and is the first to be woken."""
+        self._woken = False
+        """One of them was woken and has not looked for a call yet."""
         self._inside: set[Call] = set()
         self._lost = 0
         """Threads inside dropped calls."""
@@ -127,10 +139,17 @@ class Crew:
         self._waiting += 1
         if self._order is not None:
             self._order.append(call)
-        self._queue.put(call)
-        if not self._growing:
+        with self._lock:
+            self._ready.append(call)
+            self._wake_next()
+            needed = self._needed() and not self._growing
+        if needed:
             self._growing = True
-            self.loop.call_soon(self._grow)
+            self.loop.call_soon(self._grow, context=self._context)
+        if self._back and self._fetch is not None:
+            self._fetch.cancel()
+            self._fetch = None
+            self.loop.call_soon(self._deliver, context=self._context)
         try:
             return await call.future
         except asyncio.CancelledError:
@@ -144,10 +163,12 @@ class Crew:
         with self._lock:
             self._closed = closed = self.loop.create_future()
             self._patient = patient
-            for _ in self._threads:
-                self._queue.put(None)
+            while self._idle:
+                self._idle.pop().release()
             self._tell_if_closed()
         await closed
+        if self._fetch is not None:
+            self._deliver()
         if not self._lost:
             self._go_on()
 
@@ -160,18 +181,24 @@ class Crew:
         if self._order is not None:  # those behind it need not wait for it
             self._deliver()
 
+    def _wake_next(self) -> None:
+        """Let one more thread look for a call, unless one is about to. Under the lock."""
+        if self._idle and not self._woken and self._ready:
+            self._woken = True
+            self._idle.pop().release()
+
     def _needed(self) -> bool:
         """Whether a call waits for a thread and one more may be started. Under the lock."""
         idle = len(self._threads) - len(self._inside)
-        return self._queue.qsize() > idle and len(self._threads) - self._lost < self._limit and self._closed is None
+        return len(self._ready) > idle and len(self._threads) - self._lost < self._limit and self._closed is None
 
     def _grow(self) -> None:
         # One thread in each step of the loop: to start one takes about 0.1 ms, and others want to come in between.
         self._growing = False
-        thread = threading.Thread(target=self._work, name=self._name, daemon=True)
         with self._lock:
             if not self._needed():
                 return
+            thread = threading.Thread(target=self._work, name=self._name, daemon=True)
             self._threads.add(thread)
             self._alive += 1
         try:
@@ -184,20 +211,21 @@ class Crew:
                     self._refuse(error)
         else:
             self._growing = True
-            self.loop.call_soon(self._grow)
+            self.loop.call_soon(self._grow, context=self._context)
 
     def _refuse(self, error: RuntimeError) -> None:
-        while not self._queue.empty():
-            call = self._queue.get()
-            if call is not None:
-                call.error = error
-                call.returned = True
-                call.deliver()
+        while self._ready:
+            call = self._ready.popleft()
+            call.error = error
+            call.returned = True
+            call.deliver()
 
     def _work(self) -> None:
         _here.loop = self.loop
+        bell = threading.Lock()
+        bell.acquire()
         try:
-            while (call := self._next()) is not None:
+            while (call := self._next(bell)) is not None:
                 call.make()
                 if not self._end(call):
                     break
@@ -209,28 +237,44 @@ class Crew:
                 self._alive -= 1
                 self._tell_if_closed()
 
-    def _next(self) -> Call | None:
+    def _next(self, bell: threading.Lock) -> Call | None:
         """The next call that somebody waits for; ``None`` if this thread is to end."""
+        woken = False
         while True:
-            try:
-                call = self._queue.get(timeout=self._idle_s)
-            except Empty:
-                with self._lock:
-                    if not self._queue.empty():  # handed over at the last moment
-                        continue
-                    self._threads.discard(threading.current_thread())
-                return None
-            if call is None:
-                return None
             with self._lock:
-                if call.dropped:
-                    continue
-                self._inside.add(call)
-                needed = self._needed()
-            if needed and not self._growing:
+                if woken:
+                    self._woken = False
+                call = self._take()
+                if call is not None or self._closed is not None:
+                    return call
+                self._idle.append(bell)
+            woken = bell.acquire(timeout=self._idle_s) or self._rung(bell)
+            if not woken:
+                return None
+
+    def _take(self) -> Call | None:
+        """The next call, for this thread to make. Under the lock."""
+        while self._ready:
+            call = self._ready.popleft()
+            if call.dropped:
+                continue
+            self._inside.add(call)
+            # Here and not sooner: what blocks gives way to the thread that wakes, what does not is done before it.
+            self._wake_next()
+            if self._needed() and not self._growing:
                 self._growing = True
                 self._on_loop(self._grow)
             return call
+        return None
+
+    def _rung(self, bell: threading.Lock) -> bool:
+        """Whether this thread was woken at the last moment; if not, it takes no more calls."""
+        with self._lock:
+            if bell not in self._idle:
+                return bell.acquire()
+            self._idle.remove(bell)
+            self._threads.discard(threading.current_thread())
+            return False
 
     def _end(self, call: Call) -> bool:
         """Take note that the call has returned; whether its thread goes on."""
@@ -253,18 +297,30 @@ class Crew:
         return True
 
     def _deliver(self) -> None:
-        self._called_back = False  # first: whoever comes later calls again
-        back = self._back
         if self._order is not None:
-            back.clear()
-            while self._order and (self._order[0].returned or self._order[0].future.done()):
-                self._order.popleft().deliver()
+            self._deliver_in(self._order)
             return
-        for _ in range(min(len(back), _BATCH)):
+        if self._fetch is not None:
+            self._fetch.cancel()
+            self._fetch = None
+        back = self._back
+        self._pace.look(self._clock.steady_us() / SECOND_US, len(back))
+        fetching = self._pace.fetching and self._closed is None
+        self._called_back = fetching  # first: whoever comes later calls again
+        number = len(back)
+        for _ in range(min(number, _BATCH)):
             back.popleft().deliver()
-        if back and not self._called_back:
+        if number > _BATCH:
             self._called_back = True
-            self.loop.call_soon(self._deliver)
+            self.loop.call_soon(self._deliver, context=self._context)
+        elif fetching:
+            self._fetch = self.loop.call_later(FETCH_S, self._deliver, context=self._context)
+
+    def _deliver_in(self, order: deque[Call]) -> None:
+        self._called_back = False
+        self._back.clear()
+        while order and (order[0].returned or order[0].future.done()):
+            order.popleft().deliver()
 
     def _tell_if_closed(self) -> None:
         if self._closed is not None and self._alive <= (0 if self._patient else self._lost):

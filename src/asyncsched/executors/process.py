@@ -11,12 +11,13 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, cast
 
+from asyncsched.context import current_run
 from asyncsched.errors import ArgumentsError, MisuseError, ProcessDied
 from asyncsched.executors._base import Executor
 from asyncsched.executors._child import START, Answer, Errand, Place, end_group, packed, receive, send, unpacked
 from asyncsched.executors._crew import Crew
 from asyncsched.naming import check_importable
-from asyncsched.run import Run, current_run
+from asyncsched.run import Run
 
 # A process takes 0.3 s to start, and keeps what its functions have imported.
 _IDLE_S = 60.0

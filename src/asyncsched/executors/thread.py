@@ -10,10 +10,10 @@ from contextlib import suppress
 from typing import Any, ParamSpec, TypeVar, cast
 
 from asyncsched.clock import SystemClock
+from asyncsched.context import current_run
 from asyncsched.errors import MisuseError
 from asyncsched.executors._base import Abandoned, Executor
 from asyncsched.executors._crew import Call, Crew, loop_of_this_thread
-from asyncsched.run import current_run
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -4,18 +4,66 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
 from heapq import heappop, heappush, nlargest
 from itertools import chain
 from typing import Any
 
 from asyncsched.clock import Clock, SystemClock
 from asyncsched.retry import NO_RETRY
-from asyncsched.run import HandedBack, Run, RunStatus, Settled, settle
+from asyncsched.run import FINAL, HandedBack, Run, RunStatus, Settled, settle
 from asyncsched.stores._base import Ack, Amendment, Cycled, Declared, FireOrder, Reconciled, RunFilter, Standing, Store
 
 # Tasks that were never declared have none of their own.
 _HISTORY_LIMIT = 100
+
+
+class _Kept:
+    """A task as it stands: what ``Standing`` tells, in a form that changes with every fire."""
+
+    __slots__ = (
+        "declaration",
+        "history_limit",
+        "next_us",
+        "paused_until_us",
+        "skip_us",
+        "task",
+        "trigger",
+        "version",
+    )
+
+    def __init__(self, declared: Declared, version: int, paused_until_us: int | None) -> None:
+        self.task = declared.task
+        self.declaration = declared.declaration
+        self.trigger = declared.trigger
+        self.history_limit = declared.history_limit
+        self.next_us = declared.next_us
+        self.version = version
+        self.paused_until_us = paused_until_us
+        self.skip_us: int | None = None
+
+    def standing(self) -> Standing:
+        return Standing(
+            self.task,
+            self.declaration,
+            self.trigger,
+            self.next_us,
+            self.version,
+            self.history_limit,
+            self.paused_until_us,
+            self.skip_us,
+        )
+
+
+class _History(list[Run[Any]]):
+    """The ended runs of a task, oldest first, at most ``limit``.
+
+    A list: at this length it moves as fast as a deque, which takes 600 bytes for its first run.
+    """
+
+    __slots__ = ("limit",)
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
 
 
 class MemoryStore(Store):
@@ -26,15 +74,14 @@ class MemoryStore(Store):
     def __init__(self) -> None:
         self._node = ""
         self._now_us: Callable[[], int] = SystemClock().now_us
-        self._tasks: dict[str, Standing] = {}
-        self._watermarks: dict[str, int | None] = {}
+        self._tasks: dict[str, _Kept] = {}
         self._live: dict[str, Run[Any]] = {}
         self._ready: dict[str, list[tuple[int, int, int, Run[Any]]]] = {}
         self._delayed: list[tuple[int, int, Run[Any]]] = []
         self._holders: dict[str, set[str]] = {}
         self._queued: dict[str, deque[Run[Any]]] = {}
         self._ended: dict[str, Run[Any]] = {}
-        self._history: dict[str, deque[Run[Any]]] = {}
+        self._history: dict[str, _History] = {}
         self._written = 0
         self._edits = 0
 
@@ -61,82 +108,80 @@ class MemoryStore(Store):
             known = self._tasks.get(one.task)
             if known is None or known.declaration != one.declaration:
                 (found.added if known is None else found.changed).append(one.task)
-                known = await self.put_task(one)
-            found.standings.append(self._standing(known))
+                known = self._put(one)
+            found.standings.append(known.standing())
         return found
 
     async def put_task(self, declared: Declared) -> Standing:
+        return self._put(declared).standing()
+
+    def _put(self, declared: Declared) -> _Kept:
         # One count for all tasks: a task that was dropped and comes back never has a version that it had before.
         self._edits += 1
         known = self._tasks.get(declared.task)
-        standing = Standing(
-            declared.task,
-            declared.declaration,
-            declared.trigger,
-            declared.next_us,
-            self._edits,
-            declared.history_limit,
-            None if known is None else known.paused_until_us,
+        put = self._tasks[declared.task] = _Kept(
+            declared, self._edits, None if known is None else known.paused_until_us
         )
-        self._tasks[declared.task] = standing
-        self._watermarks[declared.task] = declared.next_us
         kept = self._history.get(declared.task)
-        if kept is not None and kept.maxlen != declared.history_limit:
+        if kept is not None:
+            kept.limit = declared.history_limit
             for _ in range(len(kept) - declared.history_limit):
-                del self._ended[kept.popleft().id]
-            self._history[declared.task] = deque(kept, maxlen=declared.history_limit)
-        return standing
+                del self._ended[kept.pop(0).id]
+        return put
 
     async def amend(self, task: str, version: int, amendment: Amendment) -> Standing | None:
         known = self._tasks.get(task)
         if known is not None and known.version == version:
             self._edits += 1
-            known = self._tasks[task] = replace(known, version=self._edits, **amendment._asdict())
-        return None if known is None else self._standing(known)
+            known.version = self._edits
+            known.paused_until_us, known.skip_us = amendment
+        return None if known is None else known.standing()
 
     async def drop_task(self, task: str) -> list[Run[Any]]:
         self._tasks.pop(task, None)
-        self._watermarks.pop(task, None)
-        return await self.cancel([run.id for run in self._live.values() if run.task == task], "its task was removed")
+        waiting = [run.id for run in self._live.values() if run.task == task]
+        return await self.cancel(waiting, "its task was removed") if waiting else []
 
     async def standings(self, tasks: Collection[str]) -> list[Standing]:
-        return [self._standing(self._tasks[task]) for task in tasks if task in self._tasks]
+        return [self._tasks[task].standing() for task in tasks if task in self._tasks]
 
     async def fire(self, orders: Sequence[FireOrder]) -> set[str]:
         won = set()
         now_us = self._now_us()
-        for order in orders:
-            known = self._tasks.get(order.task)
-            was_us = order.was_us
-            if known is None or known.version != order.version or self._watermarks[order.task] != was_us:
+        for task, version, was_us, next_us, runs, skips in orders:
+            known = self._tasks.get(task)
+            if known is None or known.version != version or known.next_us != was_us:
                 continue
             if was_us is not None and was_us > now_us:
                 continue
-            self._watermarks[order.task] = order.next_us
-            for run in order.runs:
-                self._write(run, now_us)
-            for skip in order.skips:
+            known.next_us = next_us
+            for run in runs:
+                self._live[run.id] = run
+                self._admit(run, now_us)
+            for skip in skips:
                 self._keep(skip)
-            won.add(order.task)
+            won.add(task)
         return won
 
     async def submit(self, runs: Sequence[Run[Any]]) -> None:
         now_us = self._now_us()
         for run in runs:
-            self._write(run, now_us)
+            self._live[run.id] = run
+            self._admit(run, now_us)
 
     async def cycle(self, acks: Sequence[Ack], limit: int, queues: Mapping[str, int] | None = None) -> Cycled:
         now_us = self._now_us()
         accepted = []
         for ack in acks:
-            if ack.run.id not in self._live or ack.run.token != ack.token:
+            run, token, settled = ack
+            if run.token != token or run.id not in self._live:
                 continue
             accepted.append(ack)
-            ack.run.apply(ack.settled)
-            if ack.run.status.final:
-                self._end(ack.run)
+            run.apply(settled)
+            if run.status in FINAL:
+                self._end(run)
             else:
-                self._admit(ack.run, now_us)
+                self._admit(run, now_us)
         while self._delayed and self._delayed[0][0] <= now_us:
             run = heappop(self._delayed)[2]
             if run.status is RunStatus.PENDING:
@@ -154,6 +199,11 @@ class MemoryStore(Store):
     def _foremost(self, left: Mapping[str, int] | None) -> list[tuple[int, int, int, Run[Any]]] | None:
         """The queue whose first run goes before those of all others that may be claimed from."""
         best = None
+        if left is None and len(self._ready) == 1:  # as it is in most programs
+            (best,) = self._ready.values()
+            while best and best[0][3].status is not RunStatus.PENDING:
+                heappop(best)
+            return best or None
         for queue, ready in self._ready.items():
             while ready and ready[0][3].status is not RunStatus.PENDING:
                 heappop(ready)
@@ -192,38 +242,32 @@ class MemoryStore(Store):
     def recent(self, task: str) -> Sequence[Run[Any]]:
         return list(reversed(self._history.get(task, ())))
 
-    def _standing(self, known: Standing) -> Standing:
-        """Where the task stands now; the watermark moves with every fire and is kept apart."""
-        return replace(known, next_us=self._watermarks[known.task])
-
-    def _write(self, run: Run[Any], now_us: int) -> None:
-        self._live[run.id] = run
-        self._admit(run, now_us)
-
     def _admit(self, run: Run[Any], now_us: int) -> None:
         """Let the run wait for its instant, then for its key; with both it is ready."""
         self._written += 1
         if run.due_us > now_us:
             heappush(self._delayed, (run.due_us, self._written, run))
             return
-        if run.limit_key is not None:
-            holders = self._holders.setdefault(run.limit_key, set())
+        priority, queue, key, limit = run.terms
+        if key is not None:
+            holders = self._holders.setdefault(key, set())
             # A run that is tried again has kept its place.
-            if run.id not in holders and len(holders) >= run.limit:
-                self._queued.setdefault(run.limit_key, deque()).append(run)
+            if run.id not in holders and len(holders) >= limit:
+                self._queued.setdefault(key, deque()).append(run)
                 return
             holders.add(run.id)
-        ready = self._ready.get(run.queue)
+        ready = self._ready.get(queue)
         if ready is None:
-            ready = self._ready[run.queue] = []
-        heappush(ready, (-run.priority, run.due_us, self._written, run))
+            ready = self._ready[queue] = []
+        heappush(ready, (-priority, run.due_us, self._written, run))
 
     def _end(self, run: Run[Any]) -> None:
         """Move a run that has ended to the history, and let the next of its key be ready."""
         del self._live[run.id]
         self._keep(run)
-        if run.limit_key is not None and run.id in self._holders.get(run.limit_key, ()):
-            self._pass_on(run.limit_key, run.id)
+        key = run.terms.limit_key
+        if key is not None and run.id in self._holders.get(key, ()):
+            self._pass_on(key, run.id)
 
     def _pass_on(self, key: str, held_by: str) -> None:
         """Let the next run that waits for the key have the place of the one that held it."""
@@ -244,11 +288,11 @@ class MemoryStore(Store):
         kept = self._history.get(run.task)
         if kept is None:
             known = self._tasks.get(run.task)
-            kept = deque(maxlen=_HISTORY_LIMIT if known is None else known.history_limit)
+            kept = _History(_HISTORY_LIMIT if known is None else known.history_limit)
             self._history[run.task] = kept
-        if kept.maxlen:
-            if len(kept) == kept.maxlen:
-                del self._ended[kept[0].id]
+        if kept.limit:
+            if len(kept) == kept.limit:
+                del self._ended[kept.pop(0).id]
             kept.append(run)
             self._ended[run.id] = run
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 
+from asyncsched.context import current_run
 from asyncsched.errors import MisuseError
-from asyncsched.run import current_run
 
 
 class RunFields(logging.Filter):

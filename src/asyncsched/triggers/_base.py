@@ -5,12 +5,11 @@ A trigger is frozen: no clock, no memory, no randomness. ``next_after`` says the
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import date, datetime, timedelta
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 from asyncsched.clock import from_us, to_us
 from asyncsched.duration import format_duration, parse_duration
@@ -19,8 +18,7 @@ from asyncsched.errors import ConfigError, TriggerError
 _kinds: dict[str, type[Trigger]] = {}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Binding:
+class Binding(NamedTuple):
     """What a trigger takes from its surroundings when a task with it is registered.
 
     zone: the name of the zone for triggers without ``tz=``.
@@ -123,6 +121,8 @@ class Trigger(ABC):
 
     def __str__(self) -> str:
         """A text that ``when`` reads back as an equal trigger."""
+        import json  # 1.4 ms to import, and few programs write triggers as JSON
+
         return json.dumps(self.to_json(), separators=(",", ":"))
 
 

@@ -25,7 +25,7 @@ UNITS = ("years", "months", "weeks", "days")
 NTH_WORDS = ("first", "second", "third", "fourth", "fifth")
 _LARGEST = 10_000
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
-_DATE = re.compile("([0-9]{1,2})(?:st|nd|rd|th)?")
+_DATE = "([0-9]{1,2})(?:st|nd|rd|th)?"
 _NTH = {word: place for place, name in enumerate(NTH_WORDS, 1) for word in (name, ordinal(place))} | {"last": -1}
 _WEEKDAY_NUMBERS = {key: number for number, name in enumerate(WEEKDAYS) for key in (name.lower(), name[:3].lower())}
 _MONTH_NUMBERS = {key: number for number, name in enumerate(MONTHS, 1) for key in (name.lower(), name[:3].lower())}
@@ -240,7 +240,7 @@ def _rule(item: str | int, unit: str) -> _Rule:
     rest = [word for word in words if word not in _MONTH_NUMBERS]
     if unit in ("months", "years") and len(months) == (unit == "years"):
         month = _MONTH_NUMBERS[months[0]] if months else 0
-        number = _DATE.fullmatch(rest[0]) if len(rest) == 1 else None
+        number = re.fullmatch(_DATE, rest[0]) if len(rest) == 1 else None
         if number and 1 <= int(number[1]) <= 31:
             return _Rule(month, "date", int(number[1]))
         if len(rest) == 2 and rest[0] in _NTH:

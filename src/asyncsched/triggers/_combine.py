@@ -87,7 +87,6 @@ def check_triggers(name: str, values: tuple[object, ...]) -> None:
             raise TriggerError(f"{name} takes triggers, not {value!r:.80}: a text becomes one by when(...)")
 
 
-@dataclass(frozen=True, init=False)
 class AnyOf(_Several):
     """The instants of any of these triggers, each once."""
 
@@ -99,7 +98,6 @@ class AnyOf(_Several):
         return " or ".join(trigger.describe() for trigger in self.triggers)
 
 
-@dataclass(frozen=True, init=False)
 class AllOf(_Several):
     """The instants that all of these triggers have in common, to the microsecond.
 

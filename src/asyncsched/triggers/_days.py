@@ -7,14 +7,15 @@ So the wanted days are worked out at most 28 times for a line, however many year
 from __future__ import annotations
 
 from bisect import bisect_left
-from calendar import monthrange
+from calendar import isleap
 from itertools import accumulate
 
 from asyncsched.triggers._fields import Dates, Line, Weekdays
 from asyncsched.triggers._wall import FIRST_YEAR, LAST_YEAR
 
 MONTH_COUNT = (LAST_YEAR - FIRST_YEAR + 1) * 12
-_LENGTHS = [monthrange(FIRST_YEAR + month // 12, month % 12 + 1)[1] for month in range(MONTH_COUNT)]
+_COMMON = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+_LENGTHS = [length + (length == 28 and isleap(year)) for year in range(FIRST_YEAR, LAST_YEAR + 1) for length in _COMMON]
 MONTH_STARTS = [0, *accumulate(_LENGTHS)]
 """The first day of each month, in days after 1970-01-01; one more at the end."""
 _THURSDAY = 4  # 1970-01-01

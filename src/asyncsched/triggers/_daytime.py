@@ -48,7 +48,7 @@ def checked_moment(name: str, moment: datetime) -> datetime:
     if not isinstance(moment, datetime):
         raise TriggerError(f"{name}={moment!r}: give a datetime")
     if moment.tzinfo is not None:
-        return moment.astimezone(UTC)
+        return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
     if not FIRST_YEAR <= moment.year <= LAST_YEAR:
         raise TriggerError(f"{name}={moment.isoformat(' ')!r}: a naive datetime lies in {FIRST_YEAR}-{LAST_YEAR}")
     return moment
@@ -129,7 +129,7 @@ def skipping(gap: Gap, overlap: Overlap) -> str:
     return (", but not when the clock jumps over it" if gap == "skip" else "") + passes[overlap]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)  # each heir makes its own
 class ZonedTrigger(InstantTrigger):
     """A trigger on the wall clock of a zone.
 
@@ -173,7 +173,7 @@ class ZonedTrigger(InstantTrigger):
         return text if self._said() and len(text) <= LONGEST else super().__str__()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)  # each heir makes its own
 class DayTrigger(ZonedTrigger):
     """Times of day on some days: what Daily and Calendar have in common.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,9 +25,10 @@ TriggerLike: TypeAlias = Trigger | str | timedelta | Sequence["TriggerLike"]
 """What can be given where a trigger is wanted."""
 
 _LONGEST_JSON = 65_536
-_ZONE = re.compile(r"(.*\S)\s+(?:in\s+([^\s()]+)|\(([^\s()]+)\))", re.IGNORECASE | re.DOTALL)
-_MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}\S*")
-_CRON_START = re.compile(r"@.*|[0-9*?/,\-]+|[Hh](?:[(/].*)?")
+# As texts, which are compiled when they are first needed: that takes 0.1 ms each, and few programs need them all.
+_ZONE = r"(?is)(.*\S)\s+(?:in\s+([^\s()]+)|\(([^\s()]+)\))"
+_MOMENT = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}\S*"
+_CRON_START = r"@.*|[0-9*?/,\-]+|[Hh](?:[(/].*)?"
 _SPAN = {"second": 60, "minute": 60, "hour": 24}
 _LAST = {"day": (32, "L"), "weekday": (33, "LW")}
 _QUARTERS = ("1 january", "1 april", "1 july", "1 october")
@@ -82,6 +82,8 @@ def _parse_text(text: str) -> Trigger:
 def _parse_json(text: str) -> Trigger:
     if len(text) > _LONGEST_JSON:
         raise TriggerError(f"a trigger's JSON of {len(text)} characters: up to {_LONGEST_JSON}")
+    import json  # 1.4 ms to import, and few programs write triggers as JSON
+
     try:
         return Trigger.from_json(json.loads(text))
     except ConfigError:
@@ -92,7 +94,7 @@ def _parse_json(text: str) -> Trigger:
 
 def _split_zone(text: str) -> tuple[str, str | None]:
     """The text without the zone that ends it, and the zone's name."""
-    found = _ZONE.fullmatch(text)
+    found = re.fullmatch(_ZONE, text)
     if found is None:
         return text, None
     name = found[2] or found[3]
@@ -121,9 +123,9 @@ def _parse_literal(text: str) -> Trigger | None:
     if lowered == "never":
         return Never()
     moment = re.sub(r"^once\s+at\s+", "", text, flags=re.IGNORECASE)
-    if _MOMENT.fullmatch(moment):
+    if re.fullmatch(_MOMENT, moment):
         return Once(_moment(moment, text))
-    if words and _CRON_START.fullmatch(words[0]) and (words[0][0] == "@" or "*" in text or _like_line(words)):
+    if words and re.fullmatch(_CRON_START, words[0]) and (words[0][0] == "@" or "*" in text or _like_line(words)):
         return Cron(text)
     said = re.sub(r"^(every|each)\s+", "", lowered)
     if said[:1].isdigit() and (said == lowered or not re.search("day|week", said)):
@@ -135,7 +137,7 @@ def _parse_literal(text: str) -> Trigger | None:
 
 
 def _like_line(words: list[str]) -> bool:
-    return 5 <= len(words) <= 7 and _CRON_START.fullmatch(words[1]) is not None
+    return 5 <= len(words) <= 7 and re.fullmatch(_CRON_START, words[1]) is not None
 
 
 def _moment(text: str, whole: str) -> datetime:

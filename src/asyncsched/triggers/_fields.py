@@ -6,7 +6,6 @@ read once from left to right, so no input takes long.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -318,6 +317,8 @@ def _spread(field: _Field, item: str, body: str, step: int, key: str | None) -> 
         numbers = _wrapped(field, _number(field, low, item), _number(field, high, item), item)
     if key is None:
         return numbers
+    import hashlib  # 1 ms to import, and few lines have an H
+
     # Not hash(), which differs from process to process; salted, so that the fields of a line differ.
     digest = hashlib.sha256(f"{field.name}:{key}".encode("utf-8", "backslashreplace")).digest()
     place = int.from_bytes(digest[:8], "big") % min(step or len(numbers), len(numbers))

@@ -31,6 +31,7 @@ from asyncsched.triggers._daytime import (
 from asyncsched.triggers._fields import WEEKDAYS
 from asyncsched.triggers._wall import Overlap
 
+_NO_TIME, _US = timedelta(0), timedelta(microseconds=1)
 _LONGEST_PERIOD = timedelta(days=36_525)
 _UNIT_WORDS = {"h": "hour", "m": "minute", "s": "second"}
 
@@ -43,7 +44,6 @@ def next_on_grid(first_us: int, period_us: int, after_us: int) -> int | None:
     return found if found < END_US else None
 
 
-@dataclass(frozen=True)
 class Never(InstantTrigger):
     """No instant at all: the task runs only when it is asked to."""
 
@@ -71,33 +71,53 @@ class Every(InstantTrigger):
     start: datetime | None = None
 
     def __post_init__(self) -> None:
-        period = parse_duration(self.period) if isinstance(self.period, str) else self.period
+        period = self.period
+        if isinstance(period, str):
+            period = parse_duration(period)
+            object.__setattr__(self, "period", period)
         if not isinstance(period, timedelta):
-            raise TriggerError(f"period={self.period!r}: give a timedelta or a text such as '1h30m'")
-        if not timedelta(0) < period <= _LONGEST_PERIOD:
+            raise TriggerError(f"period={period!r}: give a timedelta or a text such as '1h30m'")
+        if not _NO_TIME < period <= _LONGEST_PERIOD:
             raise TriggerError(f"period={format_duration(period)!r}: more than zero, at most 100 years")
-        object.__setattr__(self, "period", period)
         if self.start is not None:
-            object.__setattr__(self, "start", checked_moment("start", self.start))
+            start = checked_moment("start", self.start)
+            object.__setattr__(self, "start", start)
+            if start.tzinfo is not None:
+                object.__setattr__(self, "grid_us", (to_us(start), period // _US))
 
     @cached_property
     def grid_us(self) -> tuple[int, int]:
         """The first instant and the period, in microseconds."""
         assert isinstance(self.period, timedelta)
-        period = self.period // timedelta(microseconds=1)
+        period = self.period // _US
         if self.start is None:
             return 0, period
         return (to_us(self.start) if self.start.tzinfo else instant_us(self.start, "UTC")), period
 
     def next_us(self, after_us: int) -> int | None:
-        return next_on_grid(*self.grid_us, after_us)
+        first_us, period_us = self.grid_us
+        # As next_on_grid, in place: asked for at every fire.
+        found = first_us if after_us < first_us else after_us + period_us - (after_us - first_us) % period_us
+        return found if found < END_US else None
 
     def bind(self, binding: Binding) -> Self:
         if self.start is None:
-            return replace(self, start=from_us(binding.anchor_us))
+            if type(self) is Every:
+                return self._begun(binding.anchor_us)
+            return replace(self, start=from_us(binding.anchor_us))  # an heir may have more fields
         if self.start.tzinfo is None:
             return replace(self, start=from_us(instant_us(self.start, binding.zone)))
         return self
+
+    def _begun(self, start_us: int) -> Self:
+        """The same on the grid that begins there; what was checked is not checked again, for every task is bound."""
+        assert isinstance(self.period, timedelta)
+        begun, put = object.__new__(type(self)), object.__setattr__
+        put(begun, "period", self.period)
+        put(begun, "start", from_us(start_us))
+        # Worked out when it is first asked for it would cost a dict of its own.
+        put(begun, "grid_us", (start_us, self.period // _US))
+        return begun
 
     def describe(self) -> str:
         assert isinstance(self.period, timedelta)
@@ -113,6 +133,10 @@ class Every(InstantTrigger):
     def __str__(self) -> str:
         # A sentence has no word for fold.
         return super().__str__() if self.start is not None and self.start.fold else self.describe()
+
+
+# So that CPython keeps all names of attributes once for all intervals: it does as far as the first few have them.
+Every(timedelta(1))._begun(0)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ import asyncio
 from dataclasses import replace
 from itertools import islice
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -29,7 +28,7 @@ def armed(
 ) -> ArmedTask:
     task = Task(func, trigger=trigger, **options)
     standing = Standing(task.id, "text", trigger, next_us, 3, 100)
-    return ArmedTask(task, ZoneInfo("UTC"), standing, [] if due is None else due, lambda _task: ())
+    return ArmedTask(task, standing, Living(due=[] if due is None else due))
 
 
 def living_run() -> LivingRun:

@@ -552,8 +552,8 @@ async def test_wakes_that_follow_each_other_closely_are_kept_apart_and_others_ar
         return spy.settings[-1]
 
     assert turn(10_100) == 10_200
-    assert turn(10_200) == 10_800
-    assert turn(10_800) == 12_000
+    assert turn(10_200) == 11_000
+    assert turn(11_000) == 12_000
     timer.set(Reminder(Rings()), 20_000)
     assert turn(12_000) == 20_000
     assert turn(20_000) is None

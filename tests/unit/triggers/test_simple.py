@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from itertools import islice
 from typing import Any
@@ -240,3 +242,20 @@ def test_naive_moments_are_no_instants() -> None:
     for trigger in (Every("1s"), Daily("09:00"), Once(T0), Never()):
         with pytest.raises(TriggerError, match="naive"):
             trigger.next_after(datetime(2025, 1, 1))
+
+
+def test_a_bound_interval_is_the_one_that_begins_there() -> None:
+    begin = datetime(2026, 1, 1, 0, 0, 0, 123, tzinfo=UTC)
+    bound = Every("5m").bind(Binding(zone="UTC", anchor_us=to_us(begin)))
+    made = Every("5m", start=begin)
+    assert (bound, hash(bound), str(bound), bound.grid_us) == (made, hash(made), str(made), made.grid_us)
+    assert pickle.loads(pickle.dumps(bound)) == bound
+
+
+def test_binding_an_heir_of_an_interval_keeps_what_it_adds() -> None:
+    @dataclass(frozen=True)
+    class Shift(Every):
+        name: str = ""
+
+    bound = Shift("8h", name="early").bind(Binding(zone="UTC", anchor_us=0))
+    assert bound == Shift("8h", datetime(1970, 1, 1, tzinfo=UTC), name="early")
