@@ -27,6 +27,8 @@ Measure = Callable[[type[Adapter], Sizes], Coroutine[Any, Any, Found]]
 HOUR_S = 3600
 _CHUNKS = 9
 _PAGE = 4096
+_ROUNDS = 5
+_LAYER = 100
 
 
 class CountingSelector(selectors.DefaultSelector):
@@ -264,6 +266,37 @@ async def idle(adapter: type[Adapter], sizes: Sizes) -> Found:
     return {"idle_cpu_ms": (time.process_time() - cpu) * 1e3, "idle_wakes": float(wakes)}
 
 
+async def graph(adapter: type[Adapter], sizes: Sizes) -> Found:
+    """CPU per run of one graph of ``graph`` tasks in layers of 100, and of as many runs that need nothing."""
+    if not adapter.graphs:
+        return {}
+    scheduler = adapter(Work(nothing, numbered=False))
+    begin = await scheduler.add_graph(_layers(sizes.graph))
+    alone = await scheduler.add_graph([()])
+    await scheduler.start()
+    found = {}
+    for figure, submit, runs in (("run_us", begin, 1), ("alone_us", alone, sizes.graph)):
+        costs = []
+        for _ in range(_ROUNDS):
+            gc.collect()
+            cpu = time.process_time()
+            await submit(runs)
+            costs.append((time.process_time() - cpu) / sizes.graph * 1e6)
+        found[figure] = min(costs)
+    await scheduler.stop()
+    return {**found, "ratio": found["run_us"] / found["alone_us"]}
+
+
+def _layers(tasks: int) -> list[tuple[int, ...]]:
+    """What each task needs: the first one nothing, each other one up to three of the layer above it."""
+    needs: list[tuple[int, ...]] = [()]
+    for number in range(1, tasks):
+        layer, place = divmod(number - 1, _LAYER)
+        above = 1 + (layer - 1) * _LAYER
+        needs.append(tuple(sorted({above + place * step % _LAYER for step in (1, 7, 31)})) if layer else (0,))
+    return needs
+
+
 MEASURES: dict[str, Measure] = {
-    measure.__name__: measure for measure in (fires, thread_fires, burst, stall, add, bulk, idle)
+    measure.__name__: measure for measure in (fires, thread_fires, burst, stall, add, bulk, idle, graph)
 }

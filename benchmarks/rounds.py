@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks.sizes import FULL, QUICK, Sizes
 
 ROOT = Path(__file__).resolve().parent.parent
-APART = ("fires", "sustain", "burst", "stall", "add", "bulk", "idle", "thread_fires")
+APART = ("fires", "sustain", "burst", "stall", "add", "bulk", "idle", "thread_fires", "graph")
 """Measures of one scheduler in a process."""
 TOGETHER = ("lateness", "cron", "imports")
 """Measures of several subjects in turns in one process."""

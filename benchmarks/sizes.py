@@ -22,6 +22,7 @@ class Sizes(NamedTuple):
     removed: int = 1_000
     idle: int = 10_000
     idle_s: float = 20.0
+    graph: int = 10_000
     timers: int = 200
     cron_share: float = 1.0
     """Of the steps of each cron line."""
@@ -47,6 +48,7 @@ QUICK = Sizes(
     removed=20,
     idle=50,
     idle_s=0.3,
+    graph=200,
     timers=5,
     cron_share=0.05,
     imports=1,

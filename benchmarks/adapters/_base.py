@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, ClassVar, NamedTuple
 
@@ -50,6 +50,9 @@ class Adapter(ABC):
     most: ClassVar[int] = 100_000
     """With more tasks due at once it takes minutes."""
 
+    graphs: ClassVar[bool] = False
+    """Its tasks may need tasks."""
+
     def __init__(self, work: Work) -> None:
         self.work = work
 
@@ -63,6 +66,10 @@ class Adapter(ABC):
     @abstractmethod
     async def add(self, orders: Sequence[Order]) -> list[Any]:
         """Add these tasks; what ``remove`` needs of each."""
+
+    async def add_graph(self, needs: Sequence[tuple[int, ...]]) -> Callable[[int], Awaitable[None]]:
+        """Add tasks that need those of the given numbers; what makes so many runs of the first, and waits for all."""
+        raise NotImplementedError
 
     async def start(self) -> None:  # noqa: B027 - some fire from the first task on
         """Begin to fire."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -14,6 +14,7 @@ from benchmarks.adapters._base import Adapter, Order, Work
 
 
 class Measured(Adapter):
+    graphs = True
     distribution = "asyncsched"
     settings = "memory store, default policies: run records, history, one subscriber to RunEnded"
 
@@ -27,6 +28,21 @@ class Measured(Adapter):
         if not self._scheduler.running:
             return [self._registry.register(self._task(order)).id for order in orders]
         return [(await self._scheduler.tasks.add(self._task(order))).id for order in orders]
+
+    async def add_graph(self, needs: Sequence[tuple[int, ...]]) -> Callable[[int], Awaitable[None]]:
+        graph = f"graph-{len(self._registry)}"
+        tasks = [
+            self._registry.register(
+                Task(self.work.function, id=f"{graph}-{number}", depends_on=[f"{graph}-{need}" for need in needed])
+            )
+            for number, needed in enumerate(needs)
+        ]
+
+        async def submit(runs: int) -> None:
+            await tasks[0].submit_many([()] * runs)
+            await self._scheduler.idle()
+
+        return submit
 
     def values(self, orders: Sequence[Order]) -> list[Task[..., Any]]:
         return [self._task(order) for order in orders]

@@ -2,11 +2,16 @@
 
 import logging
 
+from asyncsched.blackout import Blackout
 from asyncsched.context import RunContext, current_run
-from asyncsched.errors import AsyncschedError
+from asyncsched.edges import Rule
+from asyncsched.errors import AsyncschedError, UpstreamFailed
 from asyncsched.executors import Shell, from_thread
+from asyncsched.middleware import CallNext
 from asyncsched.registry import Registry, default_registry
-from asyncsched.retry import Retry
+from asyncsched.resource import Depends, injected
+from asyncsched.results import result_of
+from asyncsched.retry import Retry, RetryAfter
 from asyncsched.run import Run, RunStatus
 from asyncsched.scheduler import Scheduler
 from asyncsched.task import Task
@@ -18,25 +23,35 @@ every = default_registry.every
 at = default_registry.at
 cron = default_registry.cron
 when = default_registry.when
+after = default_registry.after
 task = default_registry.task
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AsyncschedError",
+    "Blackout",
+    "CallNext",
+    "Depends",
     "Registry",
     "Retry",
+    "RetryAfter",
+    "Rule",
     "Run",
     "RunContext",
     "RunStatus",
     "Scheduler",
     "Shell",
     "Task",
+    "UpstreamFailed",
+    "after",
     "at",
     "cron",
     "current_run",
     "every",
     "from_thread",
+    "injected",
+    "result_of",
     "task",
     "when",
 ]

@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, NamedTuple
+
 from asyncsched.clock import from_us
 from asyncsched.errors import ConfigError, TriggerError
-from asyncsched.triggers import Trigger
+from asyncsched.run import Run
+from asyncsched.triggers import Every, Trigger
 
 BACKFILL_LIMIT = 10_000
+# Of the limit key that lets the runs of a backfill come one after another. No task's id has a ~, so no other key is
+# like it.
+BACKFILL_KEY = "~backfill/"
+
+
+class Backfill(NamedTuple):
+    """What a backfill made, or would make.
+
+    instants: the fires of the range that had no run, oldest first, in the task's zone.
+    runs: what was made for them, in the same order; none in a dry run.
+    present: how many fires of the range had a run already, and got no other.
+    """
+
+    instants: tuple[datetime, ...]
+    runs: tuple[Run[Any], ...]
+    present: int
 
 
 def fires_between(trigger: Trigger, start_us: int, end_us: int, limit: int = BACKFILL_LIMIT) -> list[int]:
@@ -29,3 +50,17 @@ def fires_between(trigger: Trigger, start_us: int, end_us: int, limit: int = BAC
         found.append(at_us)
         asked_us = at_us
     return found
+
+
+def reaching_back(declared: Trigger, bound: Trigger, start_us: int) -> Trigger:
+    """``bound``, or where it is an interval whose grid begins at its registration, one whose grid begins earlier.
+
+    Nobody who declares ``every="1h"`` today means that it did not come round yesterday. A grid with a ``start=`` of its
+    own does begin there.
+    """
+    if not (isinstance(declared, Every) and isinstance(bound, Every) and declared.start is None):
+        return bound
+    first_us, period_us = bound.grid_us
+    if first_us <= start_us:
+        return bound
+    return replace(bound, start=from_us(first_us - -(-(first_us - start_us) // period_us) * period_us))

@@ -10,6 +10,7 @@ from typing import Any, ParamSpec, TypeVar, Unpack, overload
 from asyncsched.errors import ConfigError
 from asyncsched.naming import place_of
 from asyncsched.options import Options, interval
+from asyncsched.results import Upstream
 from asyncsched.task import Task
 from asyncsched.triggers import Cron, Daily, Every, Trigger, TriggerLike, parse_trigger
 
@@ -94,6 +95,28 @@ class Decorators(ABC):
         """
         _want_brackets("when", trigger, "every weekday at 09:00")
         return self._declare(_spelled("when", trigger, {}), lambda: parse_trigger(trigger), options)
+
+    def after(
+        self, *upstreams: Upstream[Any] | str, **options: Unpack[Options]
+    ) -> Callable[[Callable[P, R]], Task[P, R]]:
+        """Run the function when the tasks that it needs have run: ``after(extract)``, ``after(a, b, rule="all_done")``.
+
+        A run of an upstream begins a flow, and the function runs once in each, when ``rule`` holds for the runs of that
+        flow: unless told otherwise, when all of them have succeeded.
+        """
+        for upstream in upstreams:
+            if callable(upstream) and not isinstance(getattr(upstream, "id", None), str):
+                cure = 'name the tasks that it needs, as in @after(extract) or @after("app:extract")'
+                raise ConfigError(f"@after({upstream!r}): that is no task; {cure}")
+        spelled = f"@after({', '.join(one if isinstance(one, str) else one.id for one in upstreams)})"
+        if not upstreams:
+            raise ConfigError("@after(): name the tasks that it needs, as in @after(extract)")
+        more = options.get("depends_on", ())
+        listed = [more] if isinstance(more, str) or callable(more) else list(more)
+        known = {one if isinstance(one, str) else one.id for one in upstreams}
+        listed = [one for one in listed if (one if isinstance(one, str) else getattr(one, "id", one)) not in known]
+        options["depends_on"] = [*upstreams, *listed]
+        return self._declare(spelled, lambda: None, options)
 
     @overload
     def task(self, func: Callable[P, R], /) -> Task[P, R]: ...

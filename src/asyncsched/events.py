@@ -140,7 +140,38 @@ class RunRetrying(RunEvent):
 
 
 class RunEnded(RunEvent):
-    """A run is over: SUCCESS, FAILED or CANCELLED."""
+    """A run is over: SUCCESS, FAILED, CANCELLED, or SKIPPED where it did not start; ``run.reason`` tells why."""
+
+    __slots__ = ()
+
+
+class RunAbandoned(RunEvent):
+    """A coroutine went on long after it was told to stop: its run has its end, and ``runs.abandoned`` lists it."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class RunWarning(RunEvent):
+    """Something that the task asked to be warned of: told once when it becomes so, and once when it is over."""
+
+    over: bool
+
+
+class RunLate(RunWarning):
+    """A run has not started ``warn_not_started`` after it was due; over when it starts, or ends without."""
+
+    __slots__ = ()
+
+
+class RunLong(RunWarning):
+    """A run has not ended ``warn_longer`` after its first attempt began; over when it ends."""
+
+    __slots__ = ()
+
+
+class TaskFailing(RunWarning):
+    """``warn_failures`` runs of the task have failed in a row; over when one succeeds. ``run`` is the last one."""
 
     __slots__ = ()
 
@@ -162,6 +193,17 @@ class LoopStalled(Event):
     """The id of the task whose run blocked it; ``None`` if it was something else."""
     stack: str
     """Where the program stood meanwhile, innermost line first, the frames of libraries counted at the end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class ResourceNotClosed(Event):
+    """A resource raised when it was closed; the others were closed all the same, and the run ended as it would have."""
+
+    resource: str
+    """The name of its factory."""
+    run: Run[Any] | None
+    """The run whose own it was; ``None`` if it was the scheduler's."""
+    error: BaseException
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)

@@ -21,15 +21,13 @@ A task that is run by hand begins a flow as well: of what is below it, that whic
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, NoReturn, assert_never, get_args
 
+from asyncsched.edges import Rule
 from asyncsched.errors import ConfigError, DuplicateTask, UnknownTask
 from asyncsched.run import RunStatus, SkipReason
-
-Rule = Literal["all_success", "all_done", "any_success", "any_failed", "none_failed"]
-"""Which ends of its upstreams let a run start; ``verdict`` has the table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +50,11 @@ class Skip:
 Verdict = Wait | Ready | Skip
 WAIT, READY = Wait(), Ready()
 _FAILURE, _RULE = Skip(SkipReason.UPSTREAM_FAILED), Skip(SkipReason.RULE)
+_DEPENDENCY = Skip(SkipReason.DEPENDENCY)
 
 State = tuple[RunStatus, str | None]
 """Where a run is in its life, and the reason that is recorded with it."""
+_NOT_ENDED: State = RunStatus.PENDING, None
 
 
 def failed(status: RunStatus, reason: str | None) -> bool:
@@ -157,6 +157,21 @@ class Member(NamedTuple):
     own_trigger: bool = False
 
 
+class Place(NamedTuple):
+    """Where a task stands in the graph.
+
+    gate: its upstreams, if it has a trigger of its own, too.
+    roots: of a gate: the tasks above it that have a trigger.
+    joins: the joins that have it among their upstreams.
+    rank: its distance from the tasks that need nothing, the longest way.
+    """
+
+    gate: tuple[str, ...]
+    roots: tuple[str, ...]
+    joins: tuple[str, ...]
+    rank: int
+
+
 class Graph:
     """The tasks and which of them need which. It does not change: another set of tasks is another graph."""
 
@@ -175,6 +190,7 @@ class Graph:
         self._followers: dict[str, list[str]] = {}
         for member in self._members.values():
             self._link(member)
+        self._order: list[str] = []
         self._sides = self._sort()
 
     def _link(self, member: Member) -> None:
@@ -212,6 +228,7 @@ class Graph:
                     order.append(follower)
         if len(order) < len(self._members):
             self._refuse_cycle(set(self._members).difference(order))
+        self._order = order
         return found
 
     def _refuse_cycle(self, left: set[str]) -> NoReturn:
@@ -243,6 +260,11 @@ class Graph:
         except KeyError:
             raise UnknownTask(f"no task in the graph has the id {task_id!r}") from None
 
+    @property
+    def order(self) -> Sequence[str]:
+        """All members, upstreams before what needs them."""
+        return self._order
+
     def needs(self, task_id: str) -> Sequence[str]:
         """Its upstreams, as they were given.
 
@@ -254,6 +276,27 @@ class Graph:
     def followers(self, task_id: str) -> Sequence[str]:
         """The tasks that need it themselves, not by way of others; those with their own trigger and joins too."""
         return self._followers.get(self[task_id].id, ())
+
+    def places(self) -> dict[str, Place]:
+        """Where each member stands."""
+        found: dict[str, Place] = {}
+        for each in self._order:
+            needs, gate = self._members[each].needs, self._members[each].own_trigger and self._members[each].needs
+            joins = tuple(follower for follower in self.followers(each) if self.is_join(follower))
+            rank = 1 + max((found[need].rank for need in needs), default=-1)
+            roots = tuple(above for above in self.above(each) if self._members[above].own_trigger) if gate else ()
+            found[each] = Place(tuple(gate or ()), roots, joins, rank)
+        return found
+
+    def above(self, task_id: str) -> list[str]:
+        """The tasks that it needs, also by way of others."""
+        found = dict.fromkeys(self.needs(task_id))
+        reached = list(found)
+        for each in reached:  # grows as it goes
+            new = [need for need in self._members[each].needs if need not in found]
+            found.update(dict.fromkeys(new))
+            reached += new
+        return reached
 
     def sides(self, task_id: str) -> Mapping[str, Sequence[str]]:
         """Its upstreams by the root whose flows they belong to; empty for a root that is no join."""
@@ -288,6 +331,43 @@ class Graph:
 def join_ready(rule: Rule, sides: Iterable[bool]) -> bool:
     """Whether a join runs, given for each side whether it has a ready flow that was not taken yet."""
     return any(sides) if rule in ("any_success", "any_failed") else all(sides)
+
+
+def latest_ready(rule: Rule, side: Collection[str], flows: Mapping[str, Mapping[str, State]]) -> str | None:
+    """The latest flow that is ready on a side of a join; ``None`` if none is.
+
+    Args:
+        rule: of the join.
+        side: the upstreams that belong to it.
+        flows: by id, which grows with time, how those of them ended that have.
+    """
+    for flow in sorted(flows, reverse=True):
+        ended = flows[flow]
+        if verdict(rule, [ended.get(upstream, _NOT_ENDED) for upstream in side]) is READY:
+            return flow
+    return None
+
+
+def gate_verdict(
+    dependency: Literal["ever", "fresh"], since_us: int | None, succeeded_us: Iterable[int | None], *, waiting: bool
+) -> Verdict:
+    """What becomes of a fire of a task that has both a trigger and upstreams.
+
+    With ``"ever"`` each upstream must have succeeded at some time; what is under way matters only until it has. With
+    ``"fresh"`` each must have succeeded anew, and what is under way is waited for, as it may bring newer results.
+
+    Args:
+        dependency: the task's option.
+        since_us: successes up to this instant are not anew; ``None``: all are.
+        succeeded_us: when each upstream succeeded last, ``None`` if it never did.
+        waiting: whether runs of upstreams are under way that may still be waited for.
+    """
+    met = all(
+        at_us is not None and (dependency == "ever" or since_us is None or at_us > since_us) for at_us in succeeded_us
+    )
+    if met and (dependency == "ever" or not waiting):
+        return READY
+    return WAIT if waiting else _DEPENDENCY
 
 
 def _refuse_unknown(task_id: str, need: str, known: Sequence[str]) -> NoReturn:

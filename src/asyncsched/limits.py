@@ -6,6 +6,7 @@ Nothing here remembers: what a limit must know of the past of one key is a plain
     Rate        its last ``count`` starts                       before a run starts
     Debounce    the waiting run, and when it is due             when a run is submitted
     Cooldown    the last run, and when it was submitted         when a run is submitted
+    Unique      the run that is live, or has just succeeded     when a run is submitted
 
 No clock is trusted further than a limit is long: if it was set back, nothing waits longer than that.
 """
@@ -18,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 from asyncsched.duration import as_duration, format_duration, parse_duration
 from asyncsched.errors import ArgumentsError, ConfigError, DurationError
@@ -59,13 +60,21 @@ class Rate:
                 return cls(int(found[1]), period // _US)
         raise ConfigError(f"rate={value!r}: so many starts in a time, such as '10/1m' or '1/500ms'")
 
-    def next_us(self, starts: Sequence[int], now_us: int) -> int:
+    @overload
+    def next_us(self, starts: Sequence[int], now_us: int) -> int: ...
+    @overload
+    def next_us(self, starts: Sequence[int], now_us: int, promised: int) -> int | None: ...
+    def next_us(self, starts: Sequence[int], now_us: int, promised: int = 0) -> int | None:
         """The earliest instant, from ``now_us`` on, at which the next may start.
 
         ``starts`` are the instants of earlier starts, in the order they happened; only the last ``count`` of them
-        are looked at.
+        are looked at. So many as are ``promised`` may start at any time; if they are as many as may start at all,
+        the answer is ``None``: not before one of them has.
         """
-        return now_us if len(starts) < self.count else self.after_us(starts[-self.count], now_us)
+        left = self.count - promised
+        if left <= 0:
+            return None
+        return now_us if len(starts) < left else self.after_us(starts[-left], now_us)
 
     def after_us(self, oldest_us: int | None, now_us: int) -> int:
         """As ``next_us``, for a store that finds by itself the last start but ``count - 1``; ``None`` is no such."""
@@ -128,8 +137,23 @@ class Cooldown:
         return submitted_us is not None and abs(now_us - submitted_us) < self.wait_us
 
 
-def check_key(key: Key, parameters: Mapping[str, inspect.Parameter]) -> None:
-    """Refuse a ``key=`` that is neither a function nor the name of one of these parameters.
+@dataclass(frozen=True, slots=True)
+class Unique:
+    """One live run: a submit while there is one is that run, also for ``keep_us`` after its success."""
+
+    keep_us: int = 0
+
+    def holds(self, succeeded_us: int | None, now_us: int) -> bool:
+        """Whether a submit at ``now_us`` is the run that succeeded then (``None``: it failed, or was cancelled)."""
+        return succeeded_us is not None and abs(now_us - succeeded_us) < self.keep_us
+
+
+Once = Debounce | Cooldown | Unique
+"""What may make one run of several submits."""
+
+
+def check_key(key: Key, parameters: Mapping[str, inspect.Parameter], option: str = "key") -> None:
+    """Refuse a ``key=``, or such an option, that is neither a function nor the name of one of these parameters.
 
     Raises:
         ConfigError: it is not; the message lists the names that are.
@@ -139,12 +163,12 @@ def check_key(key: Key, parameters: Mapping[str, inspect.Parameter]) -> None:
         if key in named:
             return
         known = f"its parameters are {', '.join(named)}" if named else "it has no parameter with a name"
-        raise ConfigError(f"key={key!r}: the function has no such parameter; {known}")
+        raise ConfigError(f"{option}={key!r}: the function has no such parameter; {known}")
     if not callable(key):
-        raise ConfigError(f"key={key!r}: the name of a parameter, or a function of the arguments")
+        raise ConfigError(f"{option}={key!r}: the name of a parameter, or a function of the arguments")
 
 
-def key_of(key: Key, bound: inspect.BoundArguments) -> str:
+def key_of(key: Key, bound: inspect.BoundArguments, option: str = "key") -> str:
     """The text that stands for these arguments: runs with the same one share a limit.
 
     It is made of one parameter's value (its default if none was given), or of what the function ``key`` makes of
@@ -163,11 +187,16 @@ def key_of(key: Key, bound: inspect.BoundArguments) -> str:
     # Dates, decimals, UUIDs have a text of their own; that of lists and of most objects is as long as they like.
     own = any("__str__" in vars(kind) for kind in type(plain).__mro__[:-1])
     if not (own or isinstance(plain, str | int | float | None)):
-        cure = "give a text or a number, or key= a function of the arguments that makes one"
-        raise ArgumentsError(f"key={key!r} is {value!r:.80}, a {type(value).__name__}: {cure}")
+        cure = f"give a text or a number, or {option}= a function of the arguments that makes one"
+        raise ArgumentsError(f"{option}={key!r} is {value!r:.80}, a {type(value).__name__}: {cure}")
     return str(plain)
 
 
 def limit_key(task: str, key: str) -> str:
     """Under which a limit counts the runs of ``task`` with this ``key``. No id has a ``/``."""
     return f"{task}/{key}"
+
+
+def unique_key(task: str, key: str) -> str:
+    """Under which runs of ``task`` that are unique by this ``key`` are known. No id has a ``~``."""
+    return f"{task}~{key}"

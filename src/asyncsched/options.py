@@ -7,12 +7,15 @@ from datetime import datetime, timedelta, tzinfo
 from typing import Any, Literal, TypedDict, cast
 
 from asyncsched.blackout import Blackout
+from asyncsched.edges import Rule
 from asyncsched.errors import ConfigError
 from asyncsched.limits import Cooldown, Debounce, Key, Rate
+from asyncsched.links import Dependency
 from asyncsched.naming import check_importable
 from asyncsched.policy import Anchor, Missed, OverlapPolicy, Policy
+from asyncsched.results import Upstream
 from asyncsched.retry import Retry
-from asyncsched.signature import is_coroutine_function
+from asyncsched.signature import is_coroutine_function, signature_of
 from asyncsched.triggers import Between, Cron, Daily, Every, Once, Trigger, parse_trigger
 from asyncsched.zone import zone_name
 
@@ -43,6 +46,8 @@ class PolicyOptions(TypedDict, total=False):
     debounce: Debounce | timedelta | str | None
     cooldown: Cooldown | timedelta | str | None
     key: Key | None
+    unique: Key | bool
+    unique_for: timedelta | str | None
     warn_not_started: timedelta | str | None
     warn_longer: timedelta | str | None
     warn_failures: int | None
@@ -54,8 +59,13 @@ class Options(PolicyOptions, total=False):
     id: unique; default ``module:qualname`` of the function. No white space, ``/`` or ``~``.
     group, name: together the id ``group.name``.
     tz: the zone of the trigger, an IANA name or a ZoneInfo; default the scheduler's.
+    starts, ends: the task fires from then on (included), and before then; a naive one is in its zone.
     args, kwargs: what the function is called with when it fires.
     tags, metadata: kept with the task, for people and for filters.
+    depends_on: the tasks, or their ids, that it needs, besides those that ``result_of`` names in the function.
+    rule: of a task without a trigger: which of their ends let it run; see ``graph.verdict``.
+    dependency, dependency_timeout: of a task with a trigger: whether each upstream must have succeeded ``"ever"`` or
+        ``"fresh"``, that is since the fire before; and how long a fire waits for runs of theirs that are under way.
     executor: ``"loop"`` for coroutine functions, ``"thread"`` for plain ones, told apart by itself; ``"process"``
         for plain ones at the top of a module that need a processor of their own.
     """
@@ -64,11 +74,17 @@ class Options(PolicyOptions, total=False):
     group: str | None
     name: str | None
     tz: str | tzinfo | None
+    starts: datetime | None
+    ends: datetime | None
     args: Sequence[Any]
     kwargs: Mapping[str, Any] | None
     tags: Iterable[str]
     metadata: Mapping[str, Any] | None
     executor: ExecutorName | None
+    depends_on: Upstream[Any] | str | Iterable[Upstream[Any] | str]
+    rule: Rule
+    dependency: Dependency
+    dependency_timeout: timedelta | str | None
 
 
 POLICY_NAMES = frozenset(PolicyOptions.__annotations__)
@@ -77,9 +93,11 @@ _OPTION_NAMES = POLICY_NAMES | frozenset(Options.__annotations__)
 
 def _unknown(name: str) -> ConfigError:
     from difflib import get_close_matches  # half a millisecond to import, and only mistakes need it
+    from textwrap import shorten
 
     near = get_close_matches(name, _OPTION_NAMES, 1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(_OPTION_NAMES))}"
+    known = shorten(", ".join(sorted(_OPTION_NAMES)), 300, placeholder=" ... (all stand at Options and Policy)")
+    hint = f"did you mean {near[0]!r}?" if near else f"known are {known}"
     return ConfigError(f"unknown option {name!r}: {hint}")
 
 
@@ -199,6 +217,17 @@ def within(trigger: Trigger | None, starts: datetime | None, ends: datetime | No
     return Between(trigger, starts, ends)
 
 
+def check_anchor(anchor: Anchor, trigger: Trigger | None) -> None:
+    """Refuse an anchor that the trigger cannot have.
+
+    Raises:
+        ConfigError: an interval measured from completions is none.
+    """
+    inner = trigger.trigger if isinstance(trigger, Between) else trigger
+    if anchor == "completion" and not isinstance(inner, Every):
+        raise ConfigError("anchor='completion' measures an interval from the last run's end: it needs every=")
+
+
 _PARTS = ("weeks", "days", "hours", "minutes", "seconds", "milliseconds", "microseconds")
 
 
@@ -236,4 +265,9 @@ def executor_of(func: Callable[..., Any], wanted: str | None) -> ExecutorName:
         raise ConfigError(f"executor={wanted!r} is for plain functions: a coroutine function runs on the loop")
     if wanted == "process":
         check_importable(func)
+        if resources := signature_of(func).resources:
+            raise ConfigError(
+                f"executor='process': parameter {next(iter(resources))!r} asks for a resource, which cannot be sent to "
+                "another process; open it within the function"
+            )
     return cast("ExecutorName", wanted)

@@ -1,33 +1,22 @@
-"""The policy a task runs under, and what it decides: which fires are due, which run, which are skipped. Pure."""
+"""The policy a task runs under: every option of it, checked."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal, NamedTuple, get_args, overload
+from typing import Any, Literal, get_args
 
-from asyncsched.blackout import NEVER_US, Blackout, blackouts_of, look_at
-from asyncsched.clock import SECOND_US, to_us
+from asyncsched.blackout import Blackout, blackouts_of
 from asyncsched.duration import as_duration
 from asyncsched.errors import ConfigError
-from asyncsched.limits import Cooldown, Debounce, Key, Rate
+from asyncsched.limits import Cooldown, Debounce, Key, Once, Rate, Unique
 from asyncsched.retry import NO_RETRY, Retry
-from asyncsched.run import SkipReason
-from asyncsched.triggers import Between, Every, Once, Trigger
 
 Missed = Literal["latest", "skip", "all"]
 OverlapPolicy = Literal["skip", "allow", "queue_one", "queue_all", "cancel_previous"]
 Anchor = Literal["grid", "completion"]
 
-# A fire is missed when it is handled more than this after its instant.
-LATE_US = SECOND_US
-# Skipped fires up to this many get a record each; more share one that counts them.
-_RECORDS = 100
-# So many fires of one task may come due within LATE_US and each be a run of its own.
-_FRESH = 1000
-_BEFORE_ALL_US = -(2**62)
 _US = timedelta(microseconds=1)
 _SERIAL = ("queue_one", "queue_all", "cancel_previous")
 
@@ -48,6 +37,7 @@ _DURATIONS = (
     ("timeout", False),
     ("run_timeout", False),
     ("expires", False),
+    ("unique_for", False),
     ("warn_not_started", False),
     ("warn_longer", False),
 )
@@ -82,6 +72,9 @@ class Policy:
     rate, debounce, cooldown: limits of the runs that are started, or submitted, in a time; see ``limits``.
     key: the parameter, or a function of the arguments, for each value of which ``max_running`` and those three
         count apart.
+    unique: the parameter, or a function of the arguments, for each value of which there is one live run at most;
+        ``True``: one of the task.
+    unique_for: so long after its success, too, it is the run that a submit with the same value gives.
     warn_not_started: tell when a run has not started so long after it was due.
     warn_longer: tell when a run has been running for longer than this, over all its attempts.
     warn_failures: tell when so many runs have failed in a row.
@@ -108,6 +101,8 @@ class Policy:
     debounce: Debounce | None = None
     cooldown: Cooldown | None = None
     key: Key | None = None
+    unique: Key | bool = False
+    unique_for: timedelta | None = None
     warn_not_started: timedelta | None = None
     warn_longer: timedelta | None = None
     warn_failures: int | None = None
@@ -141,6 +136,13 @@ class Policy:
         """How many runs of the task may be ready or running at once; ``None`` is no limit."""
         one_by_one = self.missed == "all" and self.overlap != "allow"
         return 1 if one_by_one or self.overlap in _SERIAL else self.max_running
+
+    @property
+    def once(self) -> Once | None:
+        """What may make one run of several submits."""
+        if self.unique:
+            return Unique(0 if self.unique_for is None else self.unique_for // _US)
+        return self.debounce or self.cooldown
 
     @property
     def timeout_us(self) -> int | None:
@@ -185,212 +187,13 @@ def _check_together(options: Mapping[str, Any]) -> None:
         raise ConfigError(f"overlap={overlap!r} runs one at a time, so not max_running={most}: {cure}")
     if options.get("debounce") and options.get("cooldown"):
         raise ConfigError("debounce= keeps the last of many submits, cooldown= the first: give one of them")
+    if options.get("unique") and (options.get("debounce") or options.get("cooldown")):
+        raise ConfigError("unique=, debounce= and cooldown= each make one run of several submits: give one of them")
+    if options.get("unique_for") is not None and not options.get("unique"):
+        raise ConfigError("unique_for= makes unique= hold longer: give that too, such as unique=True")
     limits = ("max_running", "rate", "debounce", "cooldown")
     if options.get("key") is not None and all(options.get(name) is None for name in limits):
         raise ConfigError(f"key={options['key']!r} tells what is counted apart: give also one of {', '.join(limits)}")
 
 
 DEFAULT_POLICY = Policy()
-
-
-class Planned(NamedTuple):
-    """One run or one record of skipped fires to be made."""
-
-    scheduled_us: int
-    stands_for: int = 1
-
-
-class Due(NamedTuple):
-    """What becomes of the fires of one task that are due.
-
-    runs: to be made, oldest first.
-    skips: to be recorded as missed.
-    one_by_one: whether each run waits for the one before it.
-    dark: to be recorded as skipped for a blackout.
-    """
-
-    runs: tuple[Planned, ...]
-    skips: tuple[Planned, ...] = ()
-    one_by_one: bool = False
-    dark: tuple[Planned, ...] = ()
-
-
-class Overdue:
-    """The fires of a trigger from its first due instant up to ``now_us``, counted without keeping them all.
-
-    Counting may be long (a year of missed seconds), so it goes in steps between which the caller may do
-    something else. ``Every``, also within a ``Between``, is counted by arithmetic.
-    """
-
-    __slots__ = (
-        "_blackouts",
-        "_changes_us",
-        "_dark_now",
-        "_grid_end_us",
-        "_period_us",
-        "_trigger",
-        "_zone",
-        "count",
-        "dark",
-        "kept",
-        "kept_dark",
-        "kept_old",
-        "next_us",
-        "now_us",
-        "old",
-        "old_before_us",
-        "old_last_us",
-    )
-
-    def __init__(self, trigger: Trigger, first_us: int, now_us: int, policy: Policy, zone: str = "local") -> None:
-        """Begin to count; ``zone`` is the name of the task's, in which blackouts without a zone are read."""
-        grace_us = None if policy.grace is None else policy.grace // _US
-        self._trigger = trigger
-        self._period_us, self._grid_end_us = _grid(trigger)
-        self._blackouts = policy.blackout
-        self._zone = zone
-        self._dark_now = False
-        # Whether it is dark is as it was up to this instant.
-        self._changes_us = first_us if policy.blackout else NEVER_US
-        self.now_us = now_us
-        self.next_us: int | None = first_us
-        self.count = 0
-        self.old_before_us = now_us - max(grace_us, LATE_US) if grace_us is not None else first_us
-        self.old = 0
-        """How many of them are older than the grace, blackouts aside."""
-        self.old_last_us = first_us
-        self.dark = 0
-        """How many of them lie within a blackout."""
-        self.kept: deque[int] = deque(maxlen=max(policy.missed_limit, _RECORDS) + _FRESH)
-        """The latest instants within the grace, as many as a policy can ask for."""
-        self.kept_old: deque[int] = deque(maxlen=_RECORDS)
-        """The latest instants that are older than the grace."""
-        self.kept_dark: deque[int] = deque(maxlen=_RECORDS)
-        """The latest instants within a blackout."""
-
-    def walk(self, steps: int) -> bool:
-        """Count up to ``steps`` more fires; whether the count is complete."""
-        at_us = self._leap(self.next_us)
-        step = self._trigger.next_us
-        for _ in range(steps):
-            if at_us is None or at_us > self.now_us:
-                break
-            if at_us >= self._changes_us:
-                at_us = self._leap(at_us)
-            self._take(at_us, 1)
-            at_us = step(at_us)
-        self.next_us = at_us
-        return at_us is None or at_us > self.now_us
-
-    def records(self) -> tuple[Planned, ...]:
-        """Records of all of them as skipped."""
-        kept = sorted([*self.kept_old, *self.kept, *self.kept_dark])
-        return _records(kept, self.count, kept[-1])
-
-    def _take(self, at_us: int, count: int) -> None:
-        self.count += count
-        if self._dark_now:
-            self.dark += count
-            self.kept_dark.append(at_us)
-        elif at_us < self.old_before_us:
-            self.old += count
-            self.old_last_us = at_us
-            self.kept_old.append(at_us)
-        else:
-            self.kept.append(at_us)
-
-    @overload
-    def _leap(self, at_us: int) -> int: ...
-    @overload
-    def _leap(self, at_us: None) -> None: ...
-    def _leap(self, at_us: int | None) -> int | None:
-        """The instant to go on from, with all up to there counted by arithmetic that need not be kept.
-
-        A leap stays on its side of what divides the fires: the grace, and where a blackout begins or ends.
-        """
-        if at_us is None or at_us > self.now_us:
-            return at_us
-        if at_us >= self._changes_us:
-            self._dark_now, self._changes_us = look_at(self._blackouts, at_us, self._zone)
-        if self._period_us is None:
-            return at_us
-        assert self.kept.maxlen is not None
-        border_us = self.old_before_us if at_us < self.old_before_us else self.now_us
-        border_us = min(border_us, self._changes_us - 1, self._grid_end_us - 1)
-        leap = (border_us - at_us) // self._period_us - self.kept.maxlen
-        if leap > 0:
-            self._take(at_us + (leap - 1) * self._period_us, leap)
-            at_us += leap * self._period_us
-        return at_us
-
-
-def _grid(trigger: Trigger) -> tuple[int | None, int]:
-    """The period of a trigger whose instants follow one another evenly up to an end (not included)."""
-    if isinstance(trigger, Between) and isinstance(trigger.trigger, Every):
-        if trigger.end is None:
-            return trigger.trigger.grid_us[1], NEVER_US
-        return (trigger.trigger.grid_us[1], to_us(trigger.end)) if trigger.end.tzinfo else (None, NEVER_US)
-    return (trigger.grid_us[1] if isinstance(trigger, Every) else None), NEVER_US
-
-
-def first_fire(trigger: Trigger, now_us: int, *, immediate: bool) -> int | None:
-    """When a newly registered task first fires. A one-off in the past is due at once: it is never dropped."""
-    inner = trigger.trigger if isinstance(trigger, Between) else trigger
-    if immediate:
-        return _first_within(trigger, now_us)
-    return trigger.next_us(_BEFORE_ALL_US if isinstance(inner, Once) else now_us)
-
-
-def _first_within(trigger: Trigger, now_us: int) -> int | None:
-    """``now_us``, or the start of the time to which the trigger is bound; ``None`` if that is over."""
-    if not isinstance(trigger, Between):
-        return now_us
-    if trigger.end is not None and to_us(trigger.end) <= now_us:
-        return None
-    return now_us if trigger.start is None else max(now_us, to_us(trigger.start))
-
-
-def due_fires(overdue: Overdue, policy: Policy) -> Due:
-    """What becomes of the fires that ``overdue`` has counted to the end. At least one is due."""
-    kept = list(overdue.kept)
-    now_us = overdue.now_us
-    fresh = [at_us for at_us in kept if now_us - at_us <= LATE_US]
-    dark = _records(list(overdue.kept_dark), overdue.dark, overdue.kept_dark[-1]) if overdue.dark else ()
-    count = overdue.count - overdue.dark
-    missed = count - len(fresh)
-    if not missed:
-        return Due(tuple(Planned(at_us) for at_us in fresh), dark=dark)
-    late = [at_us for at_us in kept if at_us < now_us - LATE_US]
-    late_last_us = late[-1] if late else overdue.old_last_us
-    young = count - overdue.old
-    skips = _records(list(overdue.kept_old), overdue.old, overdue.old_last_us)
-    match policy.missed:
-        case "latest":
-            return Due((Planned(kept[-1], young),) if young else (), skips, dark=dark)
-        case "skip":
-            skips += _records(late, missed - overdue.old, late_last_us)
-            return Due(tuple(Planned(at_us) for at_us in fresh), skips, dark=dark)
-        case "all":
-            run_late = late[max(0, len(late) - policy.missed_limit) :] if policy.missed_limit else []
-            dropped = late[: len(late) - len(run_late)]
-            last_us = dropped[-1] if dropped else late_last_us
-            skips += _records(dropped, missed - overdue.old - len(run_late), last_us)
-            runs = tuple(Planned(at_us) for at_us in run_late + fresh)
-            return Due(runs, skips, one_by_one=policy.overlap != "allow", dark=dark)
-
-
-def _records(instants: list[int], count: int, last_us: int) -> tuple[Planned, ...]:
-    """Records for ``count`` skipped fires: one each, or one that counts them all if they are many."""
-    if count > _RECORDS or count > len(instants):
-        return (Planned(last_us, count),)
-    return tuple(Planned(at_us) for at_us in instants)
-
-
-def overlap_reason(policy: Policy, live: int) -> SkipReason | None:
-    """Why a fire may not become a run while ``live`` runs of its task are pending or running; ``None`` if it may."""
-    return SkipReason.OVERLAP if live and policy.overlap == "skip" else None
-
-
-def exhausted(policy: Policy, made: int) -> bool:
-    """Whether the task fires no more, because so many runs were made of its fires."""
-    return policy.max_runs is not None and made >= policy.max_runs

@@ -149,6 +149,15 @@ def runs_among(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Found]:
     return found
 
 
+def needed_runs(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Run[Any], ...]:
+    """The runs that ``runs_among`` finds, each once.
+
+    Raises:
+        ArgumentsError: ``result_of`` a task stands among the arguments.
+    """
+    return tuple({found.run.id: found.run for found in runs_among(args, kwargs)}.values())
+
+
 def _searched(
     path: tuple[Any, ...], steps: Iterable[Any], values: Collection[Any]
 ) -> list[tuple[tuple[Any, ...], Any]]:

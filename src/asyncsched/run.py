@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections.abc import Generator, Mapping
-from contextlib import suppress
 from datetime import datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Generic, NamedTuple, TypeVar, assert_never
 
 from asyncsched.clock import from_us
+from asyncsched.edges import Edged, Edges
 from asyncsched.errors import MisuseError, RunCancelled, RunFailed, RunSkipped
+from asyncsched.keeper import Kept
+from asyncsched.limits import Once, Rate
 from asyncsched.retry import Retry
+from asyncsched.waiters import let_go
 
 T_co = TypeVar("T_co", covariant=True)
 _NO_ARGUMENTS: Mapping[str, Any] = MappingProxyType({})
@@ -35,9 +38,10 @@ class RunStatus(StrEnum):
         return self in FINAL
 
 
-# RUNNING to PENDING is a retry within the policy, or a run handed back by a node that stops or died.
+# RUNNING to PENDING is a retry within the policy, or a run handed back by a node that stops or died; PENDING to FAILED
+# a run that is out of time between two attempts.
 TRANSITIONS: Mapping[RunStatus, frozenset[RunStatus]] = {
-    RunStatus.PENDING: frozenset({RunStatus.RUNNING, RunStatus.SKIPPED, RunStatus.CANCELLED}),
+    RunStatus.PENDING: frozenset({RunStatus.RUNNING, RunStatus.SKIPPED, RunStatus.CANCELLED, RunStatus.FAILED}),
     RunStatus.RUNNING: frozenset({RunStatus.SUCCESS, RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.PENDING}),
     RunStatus.SUCCESS: frozenset(),
     RunStatus.FAILED: frozenset(),
@@ -55,6 +59,7 @@ class SkipReason(StrEnum):
     """Why a fire, or a run that had not started, did not run."""
 
     OVERLAP = "overlap"
+    COOLDOWN = "cooldown"
     MISSED = "missed"
     PAUSED = "paused"
     BLACKOUT = "blackout"
@@ -101,13 +106,28 @@ class Settled(NamedTuple):
     reason: str | None = None
 
 
-def settle(outcome: Outcome, attempt: int, retry: Retry, now_us: int) -> Settled:
-    """What becomes of a run whose ``attempt`` (from 1) had this ``outcome`` at ``now_us``. Pure."""
+def settle(
+    outcome: Outcome,
+    attempt: int,
+    retry: Retry,
+    now_us: int,
+    *,
+    run_id: str = "",
+    first_us: int | None = None,
+    ends_us: int | None = None,
+) -> Settled:
+    """What becomes of a run whose ``attempt`` (from 1) had this ``outcome`` at ``now_us``. Pure.
+
+    ``run_id`` fixes the jitter of a retry; ``first_us`` is when the first attempt began, and from ``ends_us`` on no
+    attempt begins any more.
+    """
     match outcome:
         case Succeeded(result):
             return Settled(_SUCCESS, now_us, None, result)
         case Raised(error):
-            delay_us = retry.delay_us(attempt, error)
+            elapsed_us = 0 if first_us is None else max(0, now_us - first_us)
+            over = ends_us is not None and now_us >= ends_us
+            delay_us = None if over else retry.delay_us(attempt, error, key=run_id, elapsed_us=elapsed_us)
             if delay_us is None:
                 return Settled(RunStatus.FAILED, now_us, error=error)
             return Settled(RunStatus.PENDING, now_us, due_us=now_us + delay_us, error=error)
@@ -119,38 +139,70 @@ def settle(outcome: Outcome, attempt: int, retry: Retry, now_us: int) -> Settled
             assert_never(outcome)
 
 
+class Bounds(NamedTuple):
+    """Until when a run may wait, in microseconds; ``None`` is without end.
+
+    expires_us: for its first attempt, from when it was due.
+    run_timeout_us: for any further one, from when the first began.
+    """
+
+    expires_us: int | None
+    run_timeout_us: int | None
+
+
 class Terms(NamedTuple):
     """On which terms a run waits for its start; the runs of a task share them.
 
     priority: of runs that are ready at once the greater starts first.
     queue: who may claim it; nodes and limits go by it.
-    limit_key: of the runs with this key at most ``limit`` are ready or running; the others wait, first come, first
-        served.
+    limit_key: of the runs with this key at most ``limit`` are ready or running; the others wait, those of greater
+        priority first, then first come, first served. ``None`` is no limit.
+    rate: how many of them may start in a while; the others wait. A retry is a start too, and goes before those that
+        have not begun.
+    once: what may make this run and an earlier one with the same ``once_key`` one run.
+    bounds: until when it may wait.
+    group: whose limit on its node it counts in; ``None`` where none is limited.
+    backfill: whether it makes up for a fire of the past: those that come do not overlap with it.
     """
 
     priority: int = 0
     queue: str = "default"
     limit_key: str | None = None
-    limit: int = 1
+    limit: int | None = 1
+    rate: Rate | None = None
+    once: Once | None = None
+    once_key: str | None = None
+    bounds: Bounds | None = None
+    group: str | None = None
+    backfill: bool = False
 
 
 NO_TERMS = Terms()
 
 
-class Run(Generic[T_co]):
+class Run(Kept, Edged, Generic[T_co]):
     """One execution of a task. ``await run`` gives its result, or raises its exception.
 
     Times are aware datetimes in UTC, ``None`` where they have not come yet. The fields ending in ``_us`` are
     the same instants in microseconds since the epoch. Read it; only the scheduler writes it.
+
+    reason: why it was skipped, cancelled or handed back. error: what the last attempt raised.
+    attempt: how many have started, the first at ``first_us``, the last at ``started_us``.
+    token: the fence, which grows with every transition, so that a stale owner can be told from the living one.
+    node: where it is running, or ran last. notes: what the function itself noted by ``set``.
+    retry_of: the id of the ended run that this one repeats by hand. waiters: who awaits its end.
     """
 
     __slots__ = (
+        "__weakref__",  # a store that keeps runs elsewhere knows by it which of them are at hand here
         "args",
         "attempt",
         "created_us",
         "due_us",
+        "edges",
         "error",
         "finished_us",
+        "first_us",
         "id",
         "kwargs",
         "node",
@@ -204,24 +256,18 @@ class Run(Generic[T_co]):
         self.kwargs = kwargs
         self.status = _PENDING
         self.reason: str | None = None
-        """Why the run was skipped, cancelled or handed back."""
         self.attempt = 0
-        """How many attempts have started."""
         self.token = 0
-        """The fence: grows with every transition, so that a stale owner can be told from the living one."""
         self.node: str | None = None
-        """Where the run is running, or ran last."""
+        self.first_us: int | None = None
         self.started_us: int | None = None
         self.finished_us: int | None = None
         self.result: Any = None
         self.error: BaseException | None = None
-        """What the last attempt raised."""
         self.notes: dict[str, Any] | None = None
-        """What the function itself noted by ``set``."""
         self.retry_of: str | None = None
-        """The id of the ended run that this one repeats by hand."""
+        self.edges: Edges | None = None
         self.waiters: list[asyncio.Future[None]] | None = None
-        """Who awaits its end."""
 
     def __repr__(self) -> str:
         scheduled = "" if self.scheduled_for is None else f" for {self.scheduled_for.isoformat()}"
@@ -289,6 +335,8 @@ class Run(Generic[T_co]):
         self.become(_RUNNING)
         self.node = node
         self.started_us = now_us
+        if self.first_us is None:
+            self.first_us = now_us
         self.attempt += 1
 
     def apply(self, settled: Settled) -> None:
@@ -318,9 +366,9 @@ class Run(Generic[T_co]):
         match self.status:
             case RunStatus.SUCCESS:
                 return self.result  # type: ignore[no-any-return]
+            case RunStatus.FAILED | RunStatus.SKIPPED if self.error is not None:
+                raise self.error
             case RunStatus.FAILED:
-                if self.error is not None:
-                    raise self.error
                 raise RunFailed(f"run {self.id} of {self.task!r} failed", run_id=self.id)
             case RunStatus.SKIPPED:
                 message = f"run {self.id} of {self.task!r} was skipped: {self.reason}"
@@ -347,22 +395,6 @@ class Run(Generic[T_co]):
     def wake_waiters(self, error: BaseException | None = None) -> None:
         """Let go on whoever awaits this run; with ``error`` they raise it."""
         waiters = self.waiters
-        if waiters is None:
-            return
-        self.waiters = None
-        here = asyncio.get_running_loop()
-        for waiter in waiters:
-            if waiter.get_loop() is here:
-                _let_go(waiter, error)
-            else:
-                with suppress(RuntimeError):  # that loop was closed: nobody waits there any more
-                    waiter.get_loop().call_soon_threadsafe(_let_go, waiter, error)
-
-
-def _let_go(waiter: asyncio.Future[None], error: BaseException | None) -> None:
-    if waiter.done():
-        return
-    if error is None:
-        waiter.set_result(None)
-    else:
-        waiter.set_exception(error)
+        if waiters is not None:
+            self.waiters = None
+            let_go(waiters, error)

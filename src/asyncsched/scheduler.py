@@ -18,22 +18,23 @@ from asyncsched._engine.host import HostLock
 from asyncsched._engine.runs import Runs
 from asyncsched._engine.tasks import Tasks
 from asyncsched.clock import Clock, SystemClock
-from asyncsched.decorators import AnyTask, Decorators
+from asyncsched.decorators import AnyTask
 from asyncsched.duration import as_duration
 from asyncsched.errors import ConfigError, MisuseError
 from asyncsched.executors import Executor, LoopExecutor, ProcessExecutor, ThreadExecutor, refuse_in_child
 from asyncsched.in_thread import SchedulerThread
 from asyncsched.lifespan import Lifespan
-from asyncsched.registry import Registry, default_registry
+from asyncsched.registry import Declarations, Registry, default_registry
 from asyncsched.signals import ForcedEnd, ending_signals
 from asyncsched.stores import MemoryStore, Store
+from asyncsched.surroundings import Surroundings
 from asyncsched.task import Task
 from asyncsched.zone import system_zone_name, zone_name
 
 _US = timedelta(microseconds=1)
 
 
-class Scheduler(Decorators):
+class Scheduler(Declarations):
     """Serves the tasks of a registry on the running event loop.
 
     Enter it (``async with scheduler:``), or let it serve until a signal comes (``await scheduler.serve()``,
@@ -41,7 +42,8 @@ class Scheduler(Decorators):
     entering it again serves the tasks of the registry from where they stood.
 
     Args:
-        store: where tasks, runs and history are kept: a ``Store`` or ``"memory://"``.
+        store: where tasks, runs and history are kept: a ``Store``, ``"memory://"``, or ``"sqlite:///jobs.db"``
+            for a file here, which outlives the process.
         registry: whose tasks are served; default what the decorators of the module collected.
         tz: the zone of tasks that name none; default the system's zone, by name.
         clock: for tests: what time it is.
@@ -54,6 +56,7 @@ class Scheduler(Decorators):
         max_running: how many runs may be under way here at once; more wait. Default no limit.
         queues: whose runs are executed here: names, or names with how many at once, ``{"mail": 3}``. Default
             all; ``[]`` fires and submits, but runs nothing.
+        groups: how many runs of a group of tasks may be under way here at once: ``{"kernel": 3}``; more wait.
         once_per_host: of the processes that one server starts, one fires and the others stand by. It counts in
             ``lifespan`` alone, and where the store is not shared by processes.
 
@@ -75,11 +78,14 @@ class Scheduler(Decorators):
         processes: int | None = None,
         max_running: int | None = None,
         queues: Collection[str] | Mapping[str, int | None] | None = None,
+        groups: Mapping[str, int] | None = None,
         once_per_host: bool = True,
     ) -> None:
         """Make a scheduler; nothing starts."""
         self._store = _store(store)
         self._registry = default_registry if registry is None else registry
+        self._surroundings = Surroundings()
+        self._calls = True
         self._tz = None if tz is None else zone_name(tz)
         self._clock = SystemClock() if clock is None else clock
         self._node = node or f"{socket.gethostname()}:{os.getpid()}"
@@ -90,7 +96,7 @@ class Scheduler(Decorators):
             "thread": ThreadExecutor(_count("threads", threads)),
             "process": ProcessExecutor(None if processes is None else _count("processes", processes)),
         }
-        self._capacity = _capacity(max_running, queues)
+        self._capacity = _capacity(max_running, queues, groups or {})
         self._once_per_host = once_per_host
         self._random: Random | None = None
         self._engine: Engine | None = None
@@ -142,6 +148,14 @@ class Scheduler(Decorators):
             raise MisuseError(f"the scheduler is running: await scheduler.tasks.add(...) to serve {task.id!r}")
         return self._registry.register(task)
 
+    def _declaring(self) -> Registry:
+        if self._engine is not None:
+            raise MisuseError("the scheduler is running: declare registries, middleware and resources before it starts")
+        return self._registry
+
+    def _around(self, task_id: str) -> tuple[Surroundings, ...]:
+        return (self._surroundings, *self._registry.surroundings_of(task_id))
+
     async def __aenter__(self) -> Self:
         await self.start()
         return self
@@ -172,6 +186,7 @@ class Scheduler(Decorators):
                 tz=self._tz or system_zone_name(),
                 capacity=self._capacity,
                 stall_us=self._stall_us,
+                surroundings=self._around if self._calls else None,
             )
             await engine.start(self._registry, self._random, host)
         finally:
@@ -225,6 +240,7 @@ class Scheduler(Decorators):
         self._clock, self._tz, self._random, self._store = clock, tz, random, MemoryStore()
         if executor is not None:
             self._executors = dict.fromkeys(self._executors, executor)
+            self._calls = False
 
         async def crash() -> None:
             engine = self._running()
@@ -235,6 +251,7 @@ class Scheduler(Decorators):
             yield crash
         finally:
             self._clock, self._tz, self._random, self._store, self._executors = before
+            self._calls = True
 
     async def serve(self, *companions: Companion, until_idle: bool = False) -> Drained:
         """Run until SIGINT or SIGTERM, then drain: what became of the runs that were under way.
@@ -307,6 +324,11 @@ Companion: TypeAlias = Callable[[Scheduler], contextlib.AbstractAsyncContextMana
 """What can be handed to ``serve``."""
 
 
+def store_of(scheduler: Scheduler) -> Store:
+    """Where the scheduler keeps everything: for a process that only looks, and serves nothing."""
+    return scheduler._store
+
+
 async def _idle_or(asked: asyncio.Event, engine: Engine) -> None:
     idle = asyncio.ensure_future(engine.idle())
     idle.add_done_callback(lambda _idle: asked.set())
@@ -327,14 +349,23 @@ def _store(store: Store | str) -> Store:
         return store
     if store in ("memory://", "memory"):
         return MemoryStore()
-    raise ConfigError(f"store={store!r}: give 'memory://' or a Store")
+    if isinstance(store, str) and store.startswith("sqlite:"):
+        # Here and not above: sqlite3 takes 8 ms to import, and the memory store does without.
+        from asyncsched.stores.sqlite import store_at
+
+        return store_at(store)
+    raise ConfigError(f"store={store!r}: give 'memory://', 'sqlite:///jobs.db' or a Store")
 
 
-def _capacity(max_running: int | None, queues: Collection[str] | Mapping[str, int | None] | None) -> Capacity:
+def _capacity(
+    max_running: int | None, queues: Collection[str] | Mapping[str, int | None] | None, groups: Mapping[str, int]
+) -> Capacity:
     limits = queues if isinstance(queues, Mapping) else None if queues is None else dict.fromkeys(queues)
     if isinstance(queues, str):
         raise ConfigError(f"queues={queues!r}: give a list of names, such as [{queues!r}]")
-    for name, limit in {"max_running": max_running, **(limits or {})}.items():
+    if not isinstance(groups, Mapping) or None in groups.values():
+        raise ConfigError(f"groups={groups!r}: give how many runs of each at once, such as {{'kernel': 3}}")
+    for name, limit in [("max_running", max_running), *(limits or {}).items(), *groups.items()]:
         if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
             raise ConfigError(f"{name}={limit!r}: how many runs at once, a whole number from 1 on")
-    return Capacity(max_running, limits)
+    return Capacity(max_running, limits, groups)

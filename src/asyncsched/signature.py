@@ -8,12 +8,13 @@ import inspect
 import types
 import typing
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from asyncsched.context import Injected
 from asyncsched.errors import ArgumentsError, ConfigError
+from asyncsched.resource import resources_of
 from asyncsched.run import Run
 
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -22,11 +23,11 @@ _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 class Signature:
     """The parameters of one function."""
 
-    def __init__(self, func: Callable[..., Any]) -> None:
-        """Read the signature of ``func``.
+    def __init__(self, func: Callable[..., Any], asked: Collection[str] = ()) -> None:
+        """Read the signature of ``func``; its parameters ``asked`` get results of upstreams unless callers give them.
 
         Raises:
-            ConfigError: ``func`` has none, as some functions written in C.
+            ConfigError: ``func`` has none, as some functions written in C, or asks wrongly for a resource.
         """
         try:
             # Not the function itself, which would then live as long as the signatures that are kept by function.
@@ -37,16 +38,22 @@ class Signature:
             whole = inspect.signature(func)
         except (ValueError, TypeError) as error:
             raise ConfigError(f"{func!r} does not tell its parameters: wrap it in a function that does") from error
-        own = [parameter for parameter in whole.parameters.values() if not _is_context(parameter)]
+        self.resources = resources_of(whole.parameters.values(), _namespace(func))
+        """The parameters that are given a resource, and which one; callers do not."""
+        own = [one for one in whole.parameters.values() if not (one.name in self.resources or _is_context(one))]
+        if asked:
+            own = _with_asked(own, asked)
         self.context = tuple(name for name, parameter in whole.parameters.items() if _is_context(parameter))
         """The parameters that are given the run; callers do not."""
+        self.filled = bool(self.context or asked)
+        """Whether the function gets more, without anything around it, than callers give by their places."""
         self._whole = whole
         positional = [one for one in own if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
         self._least = sum(one.default is one.empty for one in positional)
         self._most = len(positional)
         if any(one.kind is one.KEYWORD_ONLY and one.default is one.empty for one in own):
             self._most = -1  # something must be given by name
-        self._parameters = whole.replace(parameters=own) if self.context else whole
+        self._parameters = whole.replace(parameters=own) if self.context or self.resources or asked else whole
 
     def check(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Whether the arguments fit the parameters; values are not looked at.
@@ -73,11 +80,26 @@ class Signature:
         self, run: Run[Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
         """The arguments to call with, the run among them where the function asks for it."""
-        if not self.context:
-            return args, kwargs
+        return self.with_values(dict.fromkeys(self.context, run), args, kwargs) if self.filled else (args, kwargs)
+
+    def with_values(
+        self, values: Mapping[str, Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+        """The arguments to call with, those that callers do not give among them, by parameter."""
         bound = self._whole.bind_partial()
-        bound.arguments = {**self._parameters.bind(*args, **kwargs).arguments, **dict.fromkeys(self.context, run)}
+        bound.arguments = {**self._parameters.bind(*args, **kwargs).arguments, **values}
         return bound.args, bound.kwargs
+
+    @property
+    def parameters(self) -> Mapping[str, inspect.Parameter]:
+        """What callers may give, by name."""
+        return self._parameters.parameters
+
+    @property
+    def required(self) -> list[str]:
+        """The parameters that callers must give."""
+        own = self._parameters.parameters.values()
+        return [one.name for one in own if one.default is one.empty and one.kind not in _VARIADIC]
 
     def validate(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments to call with, each checked and converted by pydantic as its annotation says.
@@ -96,15 +118,20 @@ class Signature:
         """Make the checks before arguments come: the first of a program imports pydantic, which takes 40 ms."""
         _ = self._checks
 
-    @functools.cached_property
-    def _checks(self) -> dict[str, Callable[[str, Any], Any]]:
-        """A check for each annotated parameter, made when arguments are first given."""
+    @property
+    def hints(self) -> Mapping[str, Any]:
+        """What the annotations say, by parameter and for ``"return"``; empty where they cannot be resolved."""
         try:
             func = self._func()
             assert func is not None  # whoever asks holds it
-            hints = typing.get_type_hints(inspect.unwrap(_plain(func)), include_extras=True)
+            return typing.get_type_hints(inspect.unwrap(_plain(func)), include_extras=True)
         except (NameError, TypeError, AttributeError):
             return {}  # annotations that only a type checker can resolve promise nothing at run time
+
+    @functools.cached_property
+    def _checks(self) -> dict[str, Callable[[str, Any], Any]]:
+        """A check for each annotated parameter, made when arguments are first given."""
+        hints = self.hints
         return {
             name: _check_of(hints[name], parameter.kind)
             for name, parameter in self._parameters.parameters.items()
@@ -140,6 +167,14 @@ def _check_of(hint: Any, kind: Any) -> Callable[[str, Any], Any]:
     return check
 
 
+def _with_asked(own: list[inspect.Parameter], asked: Collection[str]) -> list[inspect.Parameter]:
+    """The parameters, those that are asked for and have no default given by name alone, and not by all callers."""
+    moved = [one for one in own if one.name in asked and one.default is one.empty]
+    last = [one for one in own if one.kind is one.VAR_KEYWORD]
+    given = [one for one in own if one not in moved and one not in last]
+    return given + [one.replace(kind=one.KEYWORD_ONLY, default=None) for one in moved] + last
+
+
 def _is_context(parameter: inspect.Parameter) -> bool:
     """Whether the parameter is annotated ``RunContext`` or ``RunContext | None``, by the name itself or its text."""
     annotation = parameter.annotation
@@ -157,6 +192,11 @@ def _plain(func: Callable[..., Any]) -> Callable[..., Any]:
     if inspect.isroutine(func):
         return func
     return func.__init__ if inspect.isclass(func) else type(func).__call__
+
+
+def _namespace(func: Callable[..., Any]) -> Mapping[str, Any]:
+    """The names of the module in which the annotations of ``func`` were written."""
+    return getattr(inspect.unwrap(_plain(func)), "__globals__", {})
 
 
 def is_coroutine_function(func: Callable[..., Any]) -> bool:

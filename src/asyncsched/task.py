@@ -7,22 +7,27 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import datetime, time, timedelta
 from types import FunctionType, MappingProxyType, MethodType
-from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, Unpack, cast, overload
 
-from asyncsched.duration import as_duration
-from asyncsched.errors import ArgumentsError, ConfigError, MisuseError
+from asyncsched.errors import ArgumentsError, ConfigError
+from asyncsched.links import NO_LINKS, Links, links_of
 from asyncsched.naming import task_id
+from asyncsched.observed import Home, LiveState, Observed
 from asyncsched.options import (
     ExecutorName,
     Options,
+    check_anchor,
     executor_of,
     kept_options,
     one_trigger,
+    within,
 )
 from asyncsched.policy import DEFAULT_POLICY, Policy
-from asyncsched.run import Run, RunStatus
+from asyncsched.results import needed_runs
+from asyncsched.run import Run
 from asyncsched.signature import Signature, is_coroutine_function, signature_of
-from asyncsched.triggers import Every, Trigger, TriggerLike, parse_trigger
+from asyncsched.submission import Keys, Submission, checked_keys
+from asyncsched.triggers import Trigger, TriggerLike, parse_trigger
 
 P = ParamSpec("P")
 P2 = ParamSpec("P2")
@@ -32,41 +37,6 @@ T = TypeVar("T")
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 # From 3.14 on they are worked out when somebody asks, and may then raise: functools knows how to pass them on.
 _READY_ANNOTATIONS = "__annotations__" in functools.WRAPPER_ASSIGNMENTS
-
-
-class Submission(NamedTuple):
-    """When and how submitted runs are to start; what is ``None`` is as the task says, and now."""
-
-    at: datetime | None = None
-    delay: timedelta | None = None
-    priority: int | None = None
-
-
-class Home(Protocol):
-    """The scheduler that a task belongs to, as far as the task must know it."""
-
-    async def submit(
-        self, task: Task[..., Any], calls: Sequence[tuple[tuple[Any, ...], Mapping[str, Any]]], how: Submission
-    ) -> list[Run[Any]]:
-        """Make a run of ``task`` for each of these arguments."""
-        ...
-
-    def preview(self, task_id: str, count: int) -> list[datetime]:
-        """The next ``count`` fires of the task, in its zone."""
-        ...
-
-
-class LiveState(Protocol):
-    """What a scheduler knows of a task while it serves it, and knew last after it was left."""
-
-    newest: Run[Any] | None
-    started: Run[Any] | None
-    ended: Run[Any] | None
-    succeeded: Run[Any] | None
-
-    def history(self) -> Sequence[Run[Any]]:
-        """The ended runs and recorded skips, newest first."""
-        ...
 
 
 class Call(ABC, Generic[P, R_co]):
@@ -86,6 +56,9 @@ class Call(ABC, Generic[P, R_co]):
         Without arguments the task's own ``args`` and ``kwargs`` are taken. They are checked against the
         function's annotations before the run is made.
 
+        A run among the arguments, also in lists and the like, is one that this run needs: it waits for that run's
+        success, and is called with its result in that place.
+
         Raises:
             ArgumentsError: they do not fit; the message names the parameter.
             MisuseError: no scheduler that holds this task is running.
@@ -93,7 +66,8 @@ class Call(ABC, Generic[P, R_co]):
         task, how = self._submission()
         if not args and not kwargs:
             args, kwargs = task.args, dict(task.kwargs)
-        (run,) = await task.needed_home().submit(task, [task.signature.validate(args, kwargs)], how)
+        call, needs = _call(task, args, kwargs)
+        (run,) = await task.needed_home().submit(task, [call], how._replace(needs={0: needs}) if needs else how)
         return run
 
     @overload
@@ -110,13 +84,27 @@ class Call(ABC, Generic[P, R_co]):
             MisuseError: no scheduler that holds this task is running.
         """
         task, how = self._submission()
-        valid = []
+        valid, needs = [], {}
         for number, args in enumerate(calls):
             try:
-                valid.append(task.signature.validate(args, {}))
+                call, needed = _call(task, args, {})
             except ArgumentsError as error:
                 raise ArgumentsError(f"call {number}: {error}") from None
-        return await task.needed_home().submit(task, valid, how)
+            valid.append(call)
+            if needed:
+                needs[number] = needed
+        return await task.needed_home().submit(task, valid, how._replace(needs=needs) if needs else how)
+
+
+def _call(
+    task: Task[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[tuple[tuple[Any, ...], Mapping[str, Any]], tuple[Run[Any], ...]]:
+    """The arguments, checked, and the runs among them; with such a run, they are checked when its result is there."""
+    needed = needed_runs(args, kwargs) if args or kwargs else ()
+    if not needed:
+        return task.signature.validate(args, kwargs), ()
+    task.signature.bind(args, kwargs)
+    return (args, kwargs), needed
 
 
 class _Using(Call[P, R_co]):
@@ -127,7 +115,7 @@ class _Using(Call[P, R_co]):
         return self._made
 
 
-class Task(Call[P, R_co]):
+class Task(Call[P, R_co], Observed[R_co]):
     """A function, when it fires, and the policy it runs under.
 
     Calling a task calls its function, nothing else. ``await task.submit(...)`` makes a run of it.
@@ -144,7 +132,9 @@ class Task(Call[P, R_co]):
     tags: frozenset[str] = frozenset()
     metadata: Mapping[str, Any] = _NOTHING
     policy: Policy = DEFAULT_POLICY
+    fire_keys: Keys = Keys()
     executor: ExecutorName = "thread"
+    links: Links = NO_LINKS
     home: Home | None = None
     state: LiveState | None = None
     _signature: Signature | None = None
@@ -184,15 +174,22 @@ class Task(Call[P, R_co]):
             given = {"every": every, "at": at, "cron": cron, "run_at": run_at, "trigger": trigger}
             self.trigger = one_trigger({name: value for name, value in given.items() if value is not None})
         if options:
+            if "starts" in options or "ends" in options:
+                self.trigger = within(self.trigger, options.get("starts"), options.get("ends"))
             for name, value in kept_options(options).items():
                 setattr(self, name, value)
         self.id = task_id(func, options.get("id"), self.group, options.get("name"))
         if "executor" in options or type(self) not in _KINDS:
             self.executor = executor_of(func, options.get("executor"))
-        if "anchor" in options and self.policy.anchor == "completion" and not isinstance(self.trigger, Every):
-            raise ConfigError("anchor='completion' measures an interval from the last run's end: it needs every=")
+        if (links := links_of(func, options, own_trigger=self.trigger is not None)) is not NO_LINKS:
+            self.links = links
+        if "anchor" in options:
+            check_anchor(self.policy.anchor, self.trigger)
         if self.trigger is not None or self.args or self.kwargs:
             self._check_fit()
+        if self.policy.key is not None or self.policy.unique:
+            fires = None if self.trigger is None else (self.args, self.kwargs)
+            self.fire_keys = checked_keys(self.id, self.policy, self.signature, fires)
 
     def _resemble(self, func: Callable[P, R_co]) -> None:
         """Look like the function, as far as ``functools.update_wrapper`` would, at a fifth of its cost."""
@@ -223,7 +220,8 @@ class Task(Call[P, R_co]):
         """The parameters of the function."""
         found = self._signature
         if found is None:
-            found = self._signature = signature_of(self.__wrapped__)
+            asks = self.links.asks
+            found = self._signature = Signature(self.__wrapped__, asks) if asks else signature_of(self.__wrapped__)
         return found
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
@@ -241,87 +239,34 @@ class Task(Call[P, R_co]):
         return self, Submission()
 
     def using(
-        self, *, at: datetime | None = None, delay: timedelta | str | None = None, priority: int | None = None
+        self,
+        *,
+        at: datetime | None = None,
+        delay: timedelta | str | None = None,
+        priority: int | None = None,
+        queue: str | None = None,
+        unique: str | None = None,
+        unique_for: timedelta | str | None = None,
     ) -> Call[P, R_co]:
         """The same task, to be submitted otherwise: ``await send.using(delay="5m").submit("a@b.c")``.
 
         at: not before this instant; a naive one is in the task's zone, one in the past is now.
         delay: not before this long after the submission.
         priority: instead of the task's.
+        queue: instead of the task's.
+        unique: while a run of the task with the same text is live, the submit gives that one. It goes before the
+            task's own ``unique``, ``debounce`` and ``cooldown``.
+        unique_for: so long after the success of that run, too.
 
         Raises:
             ConfigError: both ``at`` and ``delay``, or a value that is none.
         """
-        if at is not None and delay is not None:
-            raise ConfigError(f"using(at={at!r}, delay={delay!r}): give one or the other")
-        if at is not None and not isinstance(at, datetime):
-            raise ConfigError(f"using(at={at!r}): give a datetime")
-        if priority is not None and (isinstance(priority, bool) or not isinstance(priority, int)):
-            raise ConfigError(f"using(priority={priority!r}): give a whole number")
-        wait = None if delay is None else as_duration("delay", delay, zero=True)
-        return _Using(self, Submission(at, wait, priority))
+        how = Submission.of(at, delay, priority, queue, unique, unique_for)
+        return _Using(self, how)
 
     def zone(self, default: str) -> str:
         """The name of the zone in which its instants are shown: its own, else its trigger's, else ``default``."""
         return self.tz or getattr(self.trigger, "tz", None) or default
-
-    @property
-    def next_fire(self) -> datetime | None:
-        """When the task fires next, in its own zone; ``None`` if it will not, or while no scheduler runs it."""
-        coming = [] if self.home is None else self.home.preview(self.id, 1)
-        return coming[0] if coming else None
-
-    @property
-    def status(self) -> RunStatus | None:
-        """Where its newest run is in its life; ``None`` before the first."""
-        return None if self.state is None or self.state.newest is None else self.state.newest.status
-
-    @property
-    def last_run_at(self) -> datetime | None:
-        """When its latest attempt started."""
-        return None if self.state is None or self.state.started is None else self.state.started.started_at
-
-    @property
-    def last_success_at(self) -> datetime | None:
-        """When a run of it last ended with SUCCESS."""
-        return None if self.state is None or self.state.succeeded is None else self.state.succeeded.finished_at
-
-    @property
-    def result(self) -> Any:
-        """What its last successful run gave; ``None`` before the first."""
-        return None if self.state is None or self.state.succeeded is None else self.state.succeeded.result
-
-    @property
-    def error(self) -> BaseException | None:
-        """What the run that ended last raised; ``None`` if it did not."""
-        return None if self.state is None or self.state.ended is None else self.state.ended.error
-
-    @property
-    def history(self) -> Sequence[Run[Any]]:
-        """Its ended runs and recorded skips, newest first, at most ``history_limit``."""
-        return () if self.state is None else self.state.history()
-
-    def next_fires(self, count: int) -> list[datetime]:
-        """The next ``count`` fires, in the task's own zone; fewer where it has no more.
-
-        Raises:
-            MisuseError: no scheduler that holds this task is running.
-        """
-        return self.needed_home().preview(self.id, count)
-
-    def needed_home(self) -> Home:
-        """The scheduler that runs this task.
-
-        Raises:
-            MisuseError: none does.
-        """
-        if self.home is None:
-            cure = (
-                "enter its scheduler first: `async with scheduler:` or `await scheduler.serve()`; a running scheduler "
-                "that does not know the task takes it by `await scheduler.tasks.add(task)`"
-            )
-            raise MisuseError(f"no scheduler is running task {self.id!r}: {cure}")
-        return self.home
 
     def __repr__(self) -> str:
         when = "" if self.trigger is None else f", {self.trigger.describe()}"

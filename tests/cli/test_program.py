@@ -19,6 +19,8 @@ def test_help_names_every_command(command) -> None:
         "run",
         "next",
         "explain",
+        "why",
+        "graph",
         "simulate",
     ]
 

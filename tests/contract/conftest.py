@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import pytest
 
 from asyncsched.clock import Clock
 from asyncsched.stores import MemoryStore, Store
+from asyncsched.stores.sqlite import SQLiteStore
 
 START_US = 1_767_225_600_000_000
 
@@ -58,16 +60,43 @@ class MemoryBench(Bench):
         self._store = MemoryStore()
 
 
-# A store joins the suite by a line here.
-BENCHES: dict[str, Callable[[], Bench]] = {
-    "memory": MemoryBench,
+class SQLiteBench(Bench):
+    """A file, and nodes of this process that may vanish as killed processes do."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__()
+        self._path = directory / "jobs.db"
+        self._open: SQLiteStore | None = None
+
+    async def enter(self, node: str) -> Store:
+        await self._vanish()
+        # What outlives a loss of power costs a wait for the disk each time, and this suite pulls no plugs.
+        self._open = SQLiteStore(self._path, synchronous="normal")
+        await self._open.open(node, self.clock)
+        return self._open
+
+    async def _vanish(self) -> None:
+        """Let go of the file as the end of a process does."""
+        if self._open is not None and self._open._lock is not None:
+            self._open._lock.vanish()
+            self._open._lock = None
+            await self._open._stop()
+
+    async def clear(self) -> None:
+        await self._vanish()
+
+
+# A store joins the suite by a line here; it is given a directory of its own.
+BENCHES: dict[str, Callable[[Path], Bench]] = {
+    "memory": lambda _directory: MemoryBench(),
+    "sqlite": SQLiteBench,
 }
 
 
 @pytest.fixture(params=list(BENCHES))
-def make_bench(request: pytest.FixtureRequest) -> Callable[[], Bench]:
+def make_bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Bench]:
     """Makes an empty bench, as often as it is called."""
-    return BENCHES[request.param]
+    return lambda: BENCHES[request.param](tmp_path_factory.mktemp(request.param))
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from asyncsched.clock import from_us
 from asyncsched.ids import RunIds
 from asyncsched.retry import NO_RETRY, Retry
 from asyncsched.run import Cancelled, Outcome, Raised, Run, RunStatus, Succeeded, Terms, settle
-from asyncsched.stores import FOREVER, Ack, Amendment, Declared, FireOrder, RunFilter, Standing, Store
+from asyncsched.stores import FOREVER, Ack, Amendment, Cycled, Declared, FireOrder, RunFilter, Standing, Store
 from asyncsched.triggers import Every, Trigger
 
 from .conftest import START_US, Bench
@@ -432,7 +432,7 @@ async def test_delayed_runs_that_have_become_due_stand_in_the_same_order_as_the_
 
 
 async def test_an_empty_store_has_nothing_to_claim_or_to_wait_for(store: Store) -> None:
-    assert await store.cycle([], 100) == ([], [], None)
+    assert await store.cycle([], 100) == Cycled([], [], None)
 
 
 # --- acknowledge
@@ -504,7 +504,7 @@ async def test_a_run_that_is_tried_again_waits_for_its_instant_and_keeps_its_err
     error = ValueError("once")
     ack = await ack_of(store, run, Raised(error), Retry(attempts=2, wait="5s"))
     cycled = await store.cycle([ack], 100)
-    assert cycled == ([ack], [], await store.now_us() + 5 * SECOND)
+    assert cycled == Cycled([ack], [], await store.now_us() + 5 * SECOND)
     assert (run.status, run.attempt, run.error, run.node) == (RunStatus.PENDING, 1, error, None)
     assert await ids(store, status={RunStatus.PENDING}) == ["r"]
     await bench.advance(5 * SECOND)

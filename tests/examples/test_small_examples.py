@@ -30,10 +30,18 @@ async def test_ea1_ea2_ea3_tasks_by_constructor(virtual: Any, capsys: pytest.Cap
         assert len(sched.runs("add")) == 2 + 3600 // 5
         assert len(sched.runs("greet")) == 1
         assert len(sched.runs("remind")) == 1
+        assert {run.result for run in sched.runs("double")} == {60}
+        assert len(sched.runs("double")) == len(sched.runs("add"))
+        assert sched.fires("summarise") == ["2026-06-01T14:31+01:00"]
         assert f"{example.greeting.next_fire}" == "2026-06-02 14:30:00+01:00"
         assert example.reminding.next_fire is None
     said = set(capsys.readouterr().out.splitlines())
-    assert said == {"10 + 20 = 30", "good afternoon, Alan", "ten seconds have passed since this program was started"}
+    assert said == {
+        "10 + 20 = 30",
+        "good afternoon, Alan",
+        "ten seconds have passed since this program was started",
+        "the last sum is 30, doubled 60",
+    }
 
 
 async def test_cron_lines_with_seconds(virtual: Any, capsys: pytest.CaptureFixture[str]) -> None:

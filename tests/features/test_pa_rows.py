@@ -127,7 +127,7 @@ def break_once(owner: Any, name: str, error: Exception) -> None:
 @pytest.mark.feature("PA14")
 @pytest.mark.full_speed
 async def test_pa14_memory_is_bounded(virtual: Any) -> None:
-    """A fifth of 20,000 additions and 100,000 runs, at a fifth of the 5 MB: what grows with each run shows as well."""
+    """20,000 tasks added and removed, 100,000 runs: grown by less than 5 MB."""
     busy = Registry()
     for number in range(100):
         busy.register(Task(nothing, every="1s", id=f"t{number}", history_limit=10))
@@ -147,13 +147,13 @@ async def test_pa14_memory_is_bounded(virtual: Any) -> None:
                 await live(20)
                 gc.collect()
                 before, _peak = tracemalloc.get_traced_memory()
-                await live(200)
+                await live(1_000)
                 gc.collect()
                 after, _peak = tracemalloc.get_traced_memory()
             finally:
                 tracemalloc.stop()
             assert len(await living.runs.list(limit=10_000)) == 100 * 10
-    assert after - before < 1_000_000
+    assert after - before < 5_000_000
 
 
 @pytest.mark.feature("PA15")

@@ -13,19 +13,21 @@ FEATURES = Path(__file__).parent
 ROOT = FEATURES.parent.parent
 ROWS = [
     "PL1", "PL2", "PL3", "PL4", "PL5", "PL6", "PL7", "PL8",
-    "JS1", "JS2", "JS3", "JS4", "JS5", "JS6", "JS9", "JS10", "JS11",
+    "JS1", "JS2", "JS3", "JS4", "JS5", "JS6", "JS7", "JS8", "JS9", "JS10", "JS11",
     "TK1", "TK2", "TK3", "TK4", "TK5", "TK6", "TK7", "TK8", "TK9", "TK10", "TK11", "TK12", "TK13", "TK14",
     "LG1", "LG6", "LG11",
-    "EA1", "EA2", "EA3", "EA4", "EA5", "EA6", "EA10", "EA11", "EA12", "EA13", "EA14", "EA15", "EA16", "EA17",
-    "EA18", "EA19", "EA22", "EA25",
-    "LS1", "LS3", "LS4", "LS5", "LS6", "LS7", "LS8", "LS11", "LS12", "LS13", "LS14", "LS15", "LS16", "LS17", "LS25",
-    "LS26", "LS27",
+    "EA1", "EA2", "EA3", "EA4", "EA5", "EA6", "EA7", "EA8", "EA9", "EA10", "EA11", "EA12", "EA13", "EA14", "EA15", "EA16",
+    "EA17", "EA18", "EA19", "EA22", "EA23", "EA25",
+    "LS1", "LS2", "LS3", "LS4", "LS5", "LS6", "LS7", "LS8", "LS9", "LS10", "LS11", "LS12", "LS13", "LS14", "LS15",
+    "LS16", "LS17", "LS25", "LS26", "LS27",
     "TC1", "TC2", "TC3", "TC4", "TC5", "TC6", "TC7", "TC8", "TC9", "TC10", "TC11", "TC12", "TC13", "TC14", "TC15",
-    "TC16", "TC17", "TC18", "TC19", "TC24", "TC25", "TC26", "TC27",
+    "TC16", "TC17", "TC18", "TC19", "TC24", "TC25", "TC26", "TC27", "TC28",
     "CR1", "CR2", "CR3", "CR4", "CR5", "CR6", "CR7", "CR8", "CR9", "CR10", "CR11", "CR12", "CR13",
-    "PE1", "PE2", "PE3", "PE5", "PE7", "PE16", "PE33", "PE34", "PE35", "PE36",
-    "NB1", "NB2", "NB12", "NB16", "NB17", "NB22", "NB24",
-    "PA1", "PA2", "PA3", "PA4", "PA5", "PA6", "PA10", "PA13", "PA14", "PA15", "PA19", "PA20", "PA25", "PA27", "PA29",
+    "PE1", "PE2", "PE3", "PE4", "PE5", "PE6", "PE7", "PE8", "PE9", "PE10", "PE11", "PE12", "PE13", "PE14", "PE15",
+    "PE16", "PE17", "PE18", "PE20", "PE21", "PE22", "PE24", "PE25", "PE26", "PE33", "PE34", "PE35", "PE36",
+    "NB1", "NB2", "NB3", "NB4", "NB5", "NB7", "NB8", "NB12", "NB15", "NB16", "NB17", "NB20", "NB22", "NB24",
+    "PA1", "PA2", "PA3", "PA4", "PA5", "PA6", "PA7", "PA8", "PA9", "PA10", "PA13", "PA14", "PA15", "PA19", "PA20",
+    "PA22", "PA23", "PA25", "PA26", "PA27", "PA28", "PA29",
 ]  # fmt: skip
 
 

@@ -9,26 +9,36 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import datetime, timedelta
-from typing import Any, assert_type
+from typing import Annotated, Any, assert_type
 
 from asyncsched import (
+    Blackout,
+    CallNext,
+    Depends,
     Registry,
     Retry,
+    RetryAfter,
     Run,
     RunContext,
     RunStatus,
     Scheduler,
     Shell,
     Task,
+    UpstreamFailed,
+    after,
     at,
     cron,
     current_run,
     every,
     from_thread,
+    injected,
+    result_of,
     task,
     when,
 )
-from asyncsched.events import Event, RunEnded
+from asyncsched.backfill import Backfill
+from asyncsched.events import Event, RunEnded, RunStarted, SchedulerStopping
+from asyncsched.explanation import Explanation
 from asyncsched.triggers import Cron, Daily, Every
 
 
@@ -44,6 +54,12 @@ def report() -> str:
 
 @cron("0 4 * * *", retry=Retry(attempts=3, wait="10s", on=(OSError, ValueError)))
 async def nightly() -> None: ...
+
+
+@every("1h", jitter="30s", blackout=["02:00-04:00", Blackout("22:00", "06:00")], expires="1m", overlap="queue_one",
+       starts=datetime(2026, 1, 1), ends=None, max_runs=9, run_timeout="1h", warn_failures=3)  # fmt: skip
+def bounded() -> None:
+    raise RetryAfter("10s")
 
 
 @when([Cron("0 4 * * *"), Daily("12:00"), "every 5 minutes", timedelta(hours=1)])
@@ -90,12 +106,23 @@ async def submit_takes_what_the_function_takes() -> None:
     await plain.submit(rows)  # type: ignore[arg-type]
 
 
+async def runs_are_stopped_and_given_more_time() -> None:
+    run = await plain.submit(3)
+    assert_type(await run.cancel("why"), bool)
+    current_run().extend("1m")
+    run.extend(5)  # type: ignore[arg-type]
+    Scheduler(groups={"kernel": 3})
+    Scheduler(groups=["kernel"])  # type: ignore[arg-type]
+
+
 async def using_keeps_the_signature() -> None:
     later = await plain.using(delay="5m", priority=3).submit(3)
     assert_type(later, Run[float])
     assert_type(await (await extract.using(at=datetime(2026, 1, 1)).submit(limit=1)), list[int])
     await plain.using(delay="5m").submit("3")  # type: ignore[arg-type]
     plain.using(delay=5)  # type: ignore[arg-type]
+    assert_type(await (await extract.using(unique="a", unique_for="1d", queue="mail").submit()), list[int])
+    plain.using(unique=3)  # type: ignore[arg-type]
     plain.using(soon=True)  # type: ignore[call-arg]
 
 
@@ -122,6 +149,48 @@ async def a_context_with_a_default_needs_no_argument() -> None:
     assert_type(await (await asks_if_it_runs.submit(1)), int)
     assert_type(await asks_if_it_runs(1), int)
     await asks.submit(number=1)  # type: ignore[call-overload]
+
+
+async def open_db() -> AsyncIterator[float]:
+    yield 1.5
+
+
+@task
+async def has_a_resource(number: int, db: Annotated[float, Depends(open_db, scope="scheduler")] = injected) -> float:
+    return assert_type(db, float) + number
+
+
+async def a_resource_with_a_default_needs_no_argument() -> None:
+    assert_type(await (await has_a_resource.submit(1)), float)
+    assert_type(await has_a_resource(1, 2.5), float)
+    Depends(open_db, scope="node")  # type: ignore[arg-type]
+
+
+def registries_and_schedulers_are_told_what_is_around_runs(scheduler: Scheduler, registry: Registry) -> None:
+    @registry.middleware
+    async def timed(run: Run[Any], call_next: CallNext) -> str:
+        return str(await call_next())
+
+    registry.middleware(timed)
+
+    @scheduler.middleware  # type: ignore[type-var]
+    def plain(run: Run[Any], call_next: CallNext) -> str:
+        return run.id
+
+    scheduler.include(registry, tags=["mail"])
+    scheduler.resource("db", open_db)
+    with scheduler.override("db", lambda: 2.5), registry.override(open_db, float):
+        pass
+
+
+async def goodbye(event: SchedulerStopping) -> None:
+    assert_type(event.left, int)
+
+
+def callbacks_take_the_events_that_they_are_for(scheduler: Scheduler) -> None:
+    scheduler.events.on({SchedulerStopping}, goodbye)
+    scheduler.events.on([RunStarted, RunEnded], lambda event: event.run)
+    scheduler.events.on({Event}, goodbye)  # type: ignore[arg-type]
 
 
 async def a_task_knows_its_runs() -> None:
@@ -193,6 +262,44 @@ async def programs_and_threads() -> None:
     from_thread(extract, "3")  # type: ignore[arg-type]
 
 
+@after(extract, "app:other", rule="all_done", retry=3)
+async def follows(rows: list[int] = result_of(extract), dep_other: str = "") -> float:
+    return len(rows) / 2
+
+
+@every("1h", depends_on=[extract, "app:other"], dependency="fresh", dependency_timeout="10m")
+def depends(rows: list[int] = result_of(extract)) -> int:
+    return len(rows)
+
+
+after(extract, rule="most")  # type: ignore[arg-type]
+after(5)  # type: ignore[arg-type]
+every("1h", dependency="always")  # type: ignore[arg-type]
+
+
+@after(extract)
+async def mistaken(rows: str = result_of(extract)) -> None: ...  # type: ignore[assignment]
+
+
+async def graphs_keep_their_types() -> None:
+    rows = await extract.submit()
+    half = await follows.submit(result_of(rows))
+    assert_type(half, Run[float])
+    assert_type(half.flow, str)
+    assert_type(half.needs, tuple[str, ...])
+    await follows.submit(result_of(half))  # type: ignore[call-overload]
+    assert_type(await follows.next_run(), Run[float])
+    assert_type(await depends.next_run(), Run[int])
+    async for run in follows.runs():
+        assert_type(run, Run[float])
+    async for other in depends.runs():
+        assert_type(await other, int)
+    try:
+        await half
+    except UpstreamFailed as error:
+        assert_type(error.upstreams, tuple[str, ...])
+
+
 async def a_scheduler_is_entered() -> AsyncIterator[Event]:
     async with Scheduler() as scheduler:
         assert_type(scheduler, Scheduler)
@@ -206,10 +313,14 @@ async def a_scheduler_is_entered() -> AsyncIterator[Event]:
         assert_type(current_run(), Run[Any])
         assert_type(await scheduler.tasks.run_now("x"), Run[Any])
         assert_type(await scheduler.tasks.skip_next("x"), datetime | None)
+        assert_type(await scheduler.tasks.explain("x", last=5), Explanation)
+        assert_type(await scheduler.tasks.backfill("x", datetime(2026, 1, 1), datetime(2026, 1, 2)), Backfill)
+        assert_type(await scheduler.runs.list(since=datetime(2026, 1, 1), reason="overlap"), list[Run[Any]])
         assert_type(await scheduler.tasks.remove("x"), bool)
         await scheduler.tasks.pause("x", "y", until=datetime(2026, 1, 1), note="why")
         await scheduler.tasks.resume(tag="mail")
         assert_type(await scheduler.runs.cancel(run.id), bool)
+        assert_type(await scheduler.runs.cancel_flow(run.id), int)
         assert_type(await scheduler.runs.retry(run.id), Run[Any])
         await scheduler.runs.wait(run.id, within=5)  # type: ignore[arg-type]
         Scheduler(queues={"mail": 3}, max_running=10)

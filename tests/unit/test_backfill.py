@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asyncsched.backfill import BACKFILL_LIMIT, fires_between
+from asyncsched.backfill import BACKFILL_LIMIT, fires_between, reaching_back
 from asyncsched.clock import from_us, to_us
 from asyncsched.errors import ConfigError, TriggerError
 from asyncsched.triggers import Binding, Cron, Every, Never
@@ -70,3 +70,23 @@ def test_a_trigger_that_stands_still_is_an_error_and_no_endless_loop() -> None:
 
     with pytest.raises(TriggerError, match="not later"):
         fires_between(Stuck(), START, START + SECOND)
+
+
+def test_an_interval_without_a_start_reaches_back_on_its_own_grid() -> None:
+    declared = Every("1h")
+    bound = declared.bind(Binding(zone="UTC", anchor_us=START, key=None))
+    for start in (START - 1, START - 3_600 * SECOND, START - 86_400 * SECOND):
+        reaching = reaching_back(declared, bound, start)
+        assert fires_between(reaching, start, START)[-1:] == ([] if start == START - 1 else [START - 3_600 * SECOND])
+        assert reaching.next_us(START) == bound.next_us(START)
+    assert (
+        len(fires_between(reaching_back(declared, bound, START - 86_400 * SECOND), START - 86_400 * SECOND, START))
+        == 24
+    )
+    assert reaching_back(declared, bound, START) is bound
+
+
+def test_a_grid_that_was_given_begins_where_it_was_said_to_begin() -> None:
+    assert reaching_back(EVERY_SECOND, EVERY_SECOND, START - SECOND) is EVERY_SECOND
+    cron = Cron("0 * * * *").bind(Binding(zone="UTC", anchor_us=START))
+    assert reaching_back(Cron("0 * * * *"), cron, START - SECOND) is cron

@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asyncsched.deadlines import (
-    expires_us,
+    bounds_of,
+    lapse,
+    lapses_us,
     passed,
     run_ends_us,
     streak_change,
@@ -18,6 +20,7 @@ from asyncsched.deadlines import (
     warn_not_started_us,
 )
 from asyncsched.policy import DEFAULT_POLICY, Policy
+from asyncsched.run import Run, RunStatus, Settled, SkipReason, Terms
 
 SECOND = 1_000_000
 START = 1_767_225_600 * SECOND
@@ -26,10 +29,8 @@ START = 1_767_225_600 * SECOND
 @pytest.mark.parametrize(
     ("ask", "option"),
     [
-        (expires_us, "expires"),
         (warn_not_started_us, "warn_not_started"),
         (warn_longer_us, "warn_longer"),
-        (run_ends_us, "run_timeout"),
     ],
 )
 def test_each_bound_counts_from_its_instant_and_none_is_never(
@@ -37,6 +38,59 @@ def test_each_bound_counts_from_its_instant_and_none_is_never(
 ) -> None:
     assert ask(DEFAULT_POLICY, START) is None
     assert ask(Policy.of({option: "1m30s"}), START) == START + 90 * SECOND
+
+
+def waiting(first_us: int | None = None, **options: Any) -> Run[Any]:
+    """A run that was due at the start and waits, since ``first_us`` between two attempts."""
+    run: Run[Any] = Run("r", "t", START - SECOND, START, terms=Terms(bounds=bounds_of(Policy.of(options))))
+    if first_us is not None:
+        run.start("n1", first_us)
+        run.apply(Settled(RunStatus.PENDING, first_us, due_us=first_us + 99, error=OSError("once")))
+    return run
+
+
+@pytest.mark.parametrize(
+    ("first_s", "options", "lapses_s"),
+    [
+        (None, {}, None),
+        (None, {"timeout": "1s"}, None),
+        (None, {"expires": "1m30s"}, 90),
+        (None, {"run_timeout": "5s"}, None),  # which begins with the first attempt
+        (None, {"run_timeout": "5s", "expires": "7s"}, 7),
+        (20, {"run_timeout": "5s", "expires": "7s"}, 25),
+        (20, {"expires": "7s"}, None),  # a run that has begun expires no more
+    ],
+)
+def test_a_run_waits_for_its_first_attempt_and_for_further_ones_up_to_its_bounds(
+    first_s: int | None, options: dict[str, Any], lapses_s: int | None
+) -> None:
+    run = waiting(None if first_s is None else START + first_s * SECOND, **options)
+    assert lapses_us(run) == (None if lapses_s is None else START + lapses_s * SECOND)
+    if lapses_s is None:
+        assert lapse(run, START + 10**12) is None
+    else:
+        assert lapse(run, START + lapses_s * SECOND - 1) is None
+        assert lapse(run, START + lapses_s * SECOND) is not None
+
+
+def test_a_run_that_has_not_begun_is_skipped_and_one_that_has_fails() -> None:
+    assert lapse(waiting(expires="1s"), START + SECOND) == Settled(
+        RunStatus.SKIPPED, START + SECOND, reason=SkipReason.EXPIRED
+    )
+    run = waiting(START, run_timeout="1m")
+    settled = lapse(run, START + 60 * SECOND)
+    assert settled is not None
+    assert (settled.status, type(settled.error)) == (RunStatus.FAILED, TimeoutError)
+    assert str(settled.error) == "the run took longer than run_timeout='1m', over 1 attempt(s)"
+    assert settled.error is not None
+    assert settled.error.__cause__ is run.error
+
+
+def test_a_run_is_out_of_time_counted_from_its_first_attempt() -> None:
+    assert run_ends_us(waiting(run_timeout="1m")) is None
+    assert run_ends_us(waiting(START + 5, expires="1m")) is None
+    assert run_ends_us(waiting(START + 5, run_timeout="1m")) == START + 5 + 60 * SECOND
+    assert bounds_of(DEFAULT_POLICY) is None
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import random
 from itertools import combinations_with_replacement, pairwise
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from hypothesis import example, given, settings
@@ -20,8 +20,10 @@ from asyncsched.graph import (
     Tally,
     Verdict,
     failed,
+    gate_verdict,
     join_ready,
     last_part,
+    latest_ready,
     verdict,
 )
 from asyncsched.run import RunStatus, SkipReason
@@ -403,3 +405,59 @@ def test_a_cycle_is_found_where_there_is_one_and_the_path_named_is_one(arrows: s
     assert path[0] == path[-1] == min(path)
     assert len(set(path)) == len(path) - 1
     assert all(step in arrows for step in pairwise(path))
+
+
+# -- fires that depend on others
+
+
+@pytest.mark.parametrize(
+    ("dependency", "succeeded_us", "waiting", "expected"),
+    [
+        ("ever", [5, 9], False, READY),
+        ("ever", [5, 9], True, READY),  # it has what it needs
+        ("ever", [5, None], True, WAIT),
+        ("ever", [5, None], False, Skip(SkipReason.DEPENDENCY)),
+        ("fresh", [11, 12], False, READY),
+        ("fresh", [11, 12], True, WAIT),  # what is under way may bring newer results
+        ("fresh", [10, 12], True, WAIT),
+        ("fresh", [10, 12], False, Skip(SkipReason.DEPENDENCY)),  # just then it was there for the fire before
+        ("fresh", [None, 12], False, Skip(SkipReason.DEPENDENCY)),
+    ],
+)
+def test_a_fire_with_upstreams(dependency: Any, succeeded_us: list[int | None], waiting: bool, expected: Any) -> None:
+    assert gate_verdict(dependency, 10, succeeded_us, waiting=waiting) == expected
+    if dependency == "fresh" and None not in succeeded_us:
+        assert gate_verdict("fresh", None, succeeded_us, waiting=False) == READY
+
+
+# -- joins
+
+
+def test_the_latest_flow_of_a_side_that_is_ready() -> None:
+    done, bad = (RunStatus.SUCCESS, None), (RunStatus.FAILED, None)
+    flows = {"1": {"a": done, "b": done}, "2": {"a": done, "b": bad}, "3": {"a": done}}
+    assert latest_ready("all_success", ["a", "b"], flows) == "1"
+    assert latest_ready("all_done", ["a", "b"], flows) == "2"
+    assert latest_ready("any_success", ["a", "b"], flows) == "3"
+    assert latest_ready("any_failed", ["a", "b"], flows) == "2"
+    assert latest_ready("all_success", ["a"], flows) == "3"
+    assert latest_ready("all_success", ["a", "b"], {}) is None
+
+
+def test_where_each_task_stands() -> None:
+    graph = Graph(
+        [
+            Member("report", ["load", "rates"], own_trigger=True),
+            Member("load", ["extract"]),
+            Member("extract", own_trigger=True),
+            Member("rates", own_trigger=True),
+            Member("both", ["load", "rates"]),
+        ]
+    )
+    assert list(graph.order).index("load") < list(graph.order).index("both")
+    places = graph.places()
+    assert places["extract"] == ((), (), (), 0)
+    assert places["load"] == ((), (), ("both",), 1)
+    assert places["rates"] == ((), (), ("both",), 0)
+    assert places["report"] == (("load", "rates"), ("rates", "extract"), (), 2)
+    assert graph.above("both") == ["load", "rates", "extract"]

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asyncsched.errors import ArgumentsError, ConfigError
-from asyncsched.limits import Cooldown, Debounce, Rate, check_key, key_of, limit_key
+from asyncsched.limits import Cooldown, Debounce, Rate, Unique, check_key, key_of, limit_key, unique_key
 
 SECOND = 1_000_000
 MINUTE = 60 * SECOND
@@ -128,6 +128,39 @@ def test_ten_submits_in_two_seconds_are_due_five_after_the_last() -> None:
 
 def test_what_waits_for_a_clock_that_was_set_back_is_due_after_the_wait() -> None:
     assert Debounce(5).submit(10**15, 0) == (5, True)
+
+
+# --- promised starts
+
+
+@settings(max_examples=1_000)
+@given(st.integers(1, 5), st.integers(1, 30), st.lists(st.integers(0, 12), max_size=20), st.integers(0, 6))
+def test_what_may_start_at_any_time_counts_as_if_it_did_so_at_the_worst(
+    count: int, period: int, gaps: list[int], promised: int
+) -> None:
+    rate, now, starts = Rate(count, period), 0, list[int]()
+    for gap in gaps:
+        now += gap
+        starts.append(now)
+    found = rate.next_us(starts, now, promised)
+    if promised >= count:
+        assert found is None
+    else:
+        assert found is not None
+        # Whenever the promised ones start from now on, a start at this instant is within the rate, and none before is.
+        late = [one for one in starts if one > found - period]
+        assert len(late) + promised < count
+        assert found == now or len([one for one in starts if one > found - 1 - period]) + promised >= count
+
+
+# --- unique
+
+
+def test_a_run_that_succeeded_is_unique_for_so_long_after_it_in_both_directions_of_a_clock() -> None:
+    unique = Unique(10)
+    assert [unique.holds(100, now) for now in (90, 91, 100, 109, 110)] == [False, True, True, True, False]
+    assert not unique.holds(None, 100)
+    assert not Unique().holds(100, 100)
 
 
 # --- cooldown
@@ -250,3 +283,4 @@ def test_a_key_names_a_parameter_of_the_function() -> None:
 def test_limits_of_two_tasks_are_apart_whatever_their_keys() -> None:
     # No id has a slash, so nothing after the first one can be mistaken for a part of it.
     assert len({limit_key("a", "b/c"), limit_key("a.b", "c"), limit_key("a", "b"), limit_key("a", "")}) == 4
+    assert len({unique_key("a", "b~c"), unique_key("a.b", "c"), unique_key("a", "b"), limit_key("a", "b"), "a"}) == 5

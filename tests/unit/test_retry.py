@@ -173,7 +173,7 @@ def test_waits_are_those_of_the_model(
         elapsed += took[attempt]
         found.append(retry.delay_us(attempt, ERROR, key="run", elapsed_us=elapsed))
         exact = int(Fraction(wait) * Fraction(factor) ** (attempt - 1)) + step * (attempt - 1)
-        delay = exact if cap is None else min(exact, cap)
+        delay = min(exact, 3_650 * 86_400 * SECOND if cap is None else cap)
         if attempt == attempts or (stop_after is not None and elapsed + delay > stop_after):
             expected.append(None)
             break

@@ -33,7 +33,7 @@ SECOND = 1_000_000
 NOW = 1_767_225_600 * SECOND
 P, R, S, F, K, C = RunStatus
 
-EDGES = {(P, R), (P, K), (P, C), (R, S), (R, F), (R, C), (R, P)}
+EDGES = {(P, R), (P, K), (P, C), (P, F), (R, S), (R, F), (R, C), (R, P)}
 
 
 def a_run(status: RunStatus = P) -> Run[object]:
@@ -161,6 +161,31 @@ def test_what_becomes_of_a_run_follows_from_its_outcome(
 ) -> None:
     assert settle(outcome, attempt, retry, NOW) == settled
     assert settled.status in TRANSITIONS[R]
+
+
+def test_a_retry_keeps_to_the_time_since_the_first_attempt_and_to_the_jitter_of_its_run() -> None:
+    bounded = Retry(wait="10s", stop_after="1m")
+    for elapsed, status in [(50, P), (51, F)]:
+        assert settle(Raised(ERROR), 7, bounded, NOW, first_us=NOW - elapsed * SECOND).status == status
+    spread = Retry(attempts=2, wait="10s", jitter="10s")
+    dues = {settle(Raised(ERROR), 1, spread, NOW, run_id=run_id).due_us for run_id in ("a", "b", "a")}
+    assert len(dues) == 2
+
+
+def test_a_run_that_is_out_of_time_is_not_tried_again() -> None:
+    retry = Retry(attempts=9)
+    assert settle(Raised(ERROR), 1, retry, NOW, ends_us=NOW + 1).status == P
+    assert settle(Raised(ERROR), 1, retry, NOW, ends_us=NOW) == Settled(F, NOW, error=ERROR)
+    assert settle(Succeeded(1), 1, retry, NOW, ends_us=NOW - 9).status == S
+
+
+def test_the_start_of_the_first_attempt_is_kept_over_all_of_them() -> None:
+    run = a_run()
+    assert run.first_us is None
+    for second in (0, 5):
+        run.start("node", NOW + second * SECOND)
+        run.apply(settle(Raised(ERROR), run.attempt, Retry(attempts=3), NOW + second * SECOND))
+    assert (run.first_us, run.started_us) == (NOW, NOW + 5 * SECOND)
 
 
 # --- ids

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
 from asyncsched._engine.bus import Events
 from asyncsched._engine.firing import Firing
+from asyncsched._engine.ledger import Ledger, keeps_ledger
 from asyncsched._engine.living import ArmedTask, Living, Reminder
+from asyncsched._engine.resources import Around
 from asyncsched._engine.timer import Timer
 from asyncsched.clock import Clock, from_us, to_us
 from asyncsched.errors import ConfigError
 from asyncsched.events import TaskAdded, TaskChanged, TaskPaused, TaskResumed, TookOver
-from asyncsched.policy import first_fire
-from asyncsched.run import RunStatus
+from asyncsched.fires import first_fire
+from asyncsched.observed import Home
+from asyncsched.run import Run, RunStatus
 from asyncsched.stores import FOREVER, Amendment, Declared, RunFilter, Standing, Store
-from asyncsched.task import Home, Task
+from asyncsched.task import Task
 from asyncsched.triggers import Binding, Never
 
 log = logging.getLogger("asyncsched.engine")
@@ -28,10 +31,22 @@ _TAKEN_UP = 1_000
 
 
 class Arming:
-    """Puts tasks into the timer, and takes them out."""
+    """Puts tasks into the timer, and takes them out.
+
+    around: tells what is done around each attempt of a task's runs; raises ``ConfigError`` where that cannot be.
+    """
 
     def __init__(
-        self, living: Living, timer: Timer, store: Store, bus: Events, clock: Clock, firing: Firing, tz: str, home: Home
+        self,
+        living: Living,
+        timer: Timer,
+        store: Store,
+        bus: Events,
+        clock: Clock,
+        firing: Firing,
+        tz: str,
+        home: Home,
+        around: Callable[[Task[..., Any]], Around | None],
     ) -> None:
         self._living = living
         self._timer = timer
@@ -41,9 +56,10 @@ class Arming:
         self._firing = firing
         self._tz = tz
         self._home = home
+        self._around = around
 
-    async def take_up(self, tasks: Iterable[Task[..., Any]]) -> None:
-        """Serve these tasks, each from where the store says that it stands."""
+    async def take_up(self, tasks: Iterable[Task[..., Any]]) -> list[Run[Any]]:
+        """Serve these tasks, each from where the store says that it stands; the runs that have not ended."""
         known = {task.id: task for task in tasks}
         for task in known.values():
             if task.trigger is None:  # it is there to be submitted
@@ -57,21 +73,23 @@ class Arming:
                 self.arm(known[standing.task], standing)
             added += found.added
             changed += found.changed
-        unfinished = RunFilter(status={RunStatus.PENDING, RunStatus.RUNNING}, limit=2**31)
-        for run in await self._store.runs(unfinished):
+        unfinished = await self._store.runs(RunFilter(status={RunStatus.PENDING, RunStatus.RUNNING}, limit=2**31))
+        for run in unfinished:
             if armed := self._living.tasks.get(run.task):
-                armed.live += 1
-                if armed.newest is None or run.id > armed.newest.id:
-                    armed.newest = run
+                armed.find(run)
         for kind, ids in ((TaskAdded, added), (TaskChanged, changed)):
             for task_id in ids if self._bus.hears(kind) else ():
                 self._bus.tell(kind(at_us=now_us, task=task_id))
+        return unfinished
 
     def declare(self, task: Task[..., Any], now_us: int) -> Declared:
         """The task as the store is told of it, its trigger bound to this scheduler's surroundings."""
+        self._living.broken.pop(task.id, None)
+        if task.signature.resources:
+            self._around(task)  # before the store hears of it
         zone = task.tz or self._tz
         if task.trigger is None:
-            return Declared(task.id, "", None, None, task.policy.history_limit)
+            return Declared(task.id, "", None, None, task.policy.history_limit, task.signature)
         bound = task.trigger.bind(Binding(zone=zone, anchor_us=now_us, key=task.id))
         next_us = None
         try:
@@ -85,22 +103,35 @@ class Arming:
                 log.warning("task %s will never fire: %s has no instants left", task.id, task.trigger.describe())
         # Where the trigger takes nothing from its surroundings, they are no part of what was declared.
         declaration = bound if bound is task.trigger else (task.trigger, zone)
-        return Declared(task.id, declaration, bound, next_us, task.policy.history_limit)
+        return Declared(task.id, declaration, bound, next_us, task.policy.history_limit, task.signature)
 
     def arm(self, task: Task[..., Any], standing: Standing) -> ArmedTask:
         """Serve ``task`` from where it stands."""
         armed = ArmedTask(task, standing, self._living)
+        armed.around = self._around(task)
+        if keeps_ledger(armed.policy):
+            armed.ledger = Ledger(armed.policy, self._timer, self._bus, self._clock.now_us)
+            armed.ledger.recall(armed.history())
         self._living.tasks[task.id] = armed
         task.home = self._home
         task.state = armed
         self._set(armed)
         return armed
 
+    async def find_runs(self, armed: ArmedTask) -> None:
+        """Let the task know of its runs that have not ended."""
+        unfinished = {RunStatus.PENDING, RunStatus.RUNNING}
+        for run in await self._store.runs(RunFilter(task=armed.task.id, status=unfinished, limit=2**31)):
+            if not run.status.final:
+                armed.find(run)
+
     def disarm(self, armed: ArmedTask) -> None:
         """Serve the task no more."""
         self._timer.drop(armed)
         if armed.reminder is not None:
             self._timer.drop(armed.reminder)
+        if armed.ledger is not None:
+            armed.ledger.close()
         if armed.task.home is self._home:
             armed.task.home = None
 

@@ -8,9 +8,11 @@ import inspect
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection
-from typing import Self
+from typing import Any, Self, TypeVar
 
 from asyncsched.events import CallbackFailed, Event, SchedulerStopping, TaskEvent
+
+E = TypeVar("E", bound=Event)
 
 log = logging.getLogger("asyncsched.engine")
 
@@ -97,7 +99,7 @@ class Callback:
     """A function that is called with each wanted event, on the loop, in order."""
 
     def __init__(
-        self, bus: Events, kinds: tuple[type[Event], ...], task: str | None, function: Callable[[Event], object]
+        self, bus: Events, kinds: tuple[type[Event], ...], task: str | None, function: Callable[[Any], object]
     ) -> None:
         self._bus = bus
         self.kinds = kinds
@@ -155,9 +157,7 @@ class Events:
         self._listen(listener)
         return listener
 
-    def on(
-        self, kinds: Collection[type[Event]], callback: Callable[[Event], object], *, task: str | None = None
-    ) -> Callback:
+    def on(self, kinds: Collection[type[E]], callback: Callable[[E], object], *, task: str | None = None) -> Callback:
         """Call ``callback`` with each event of these kinds from now on, of one task if its id is given.
 
         It runs on the loop and must be quick. If it raises, that is logged and told, and nothing else suffers.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from asyncsched._engine.living import LivingRun
 from asyncsched.stores import Ack
@@ -14,10 +14,11 @@ AT_ONCE = 100
 
 
 class Free(NamedTuple):
-    """How many runs may be claimed, and how many of each queue; ``queues`` is ``None`` where none is limited."""
+    """How many runs may be claimed, how many of each queue, of each group; ``None`` where none is limited."""
 
     limit: int
     queues: Mapping[str, int] | None
+    groups: Mapping[str, int] | None
 
     @property
     def full(self) -> bool:
@@ -30,26 +31,39 @@ class Capacity:
 
     max_running: how many runs may be under way here at once; ``None`` is no limit.
     queues: which queues are served, each with its own limit or ``None``; ``None`` is all, without a limit.
+    groups: how many runs of a group of tasks may be under way here at once; groups that it does not name have no limit.
     """
 
-    def __init__(self, max_running: int | None, queues: Mapping[str, int | None] | None) -> None:
-        self._max_running = max_running
-        self._queues = queues
-        self._unlimited = Free(AT_ONCE, None) if max_running is None and queues is None else None
+    def __init__(
+        self,
+        max_running: int | None,
+        queues: Mapping[str, int | None] | None,
+        groups: Mapping[str, int] | None = None,
+    ) -> None:
+        self.max_running = max_running
+        self.queues = queues
+        self.groups = groups or {}
+        limited = max_running is not None or queues is not None or groups
+        self._unlimited = None if limited else Free(AT_ONCE, None, None)
 
     def free(self, living: Mapping[str, LivingRun], leaving: Sequence[Ack]) -> Free:
         """What may be claimed while these runs are under way and those of the acknowledgements are leaving."""
         if self._unlimited is not None:
             return self._unlimited
         limit = AT_ONCE
-        if self._max_running is not None:
-            limit = max(0, min(AT_ONCE, self._max_running - len(living) + len(leaving)))
-        return Free(limit, None if self._queues is None else self._left(living.values(), leaving))
+        if self.max_running is not None:
+            limit = max(0, min(AT_ONCE, self.max_running - len(living) + len(leaving)))
+        queues = groups = None
+        if self.queues is not None:
+            queues = _left(self.queues, (one.run.queue for one in living.values()), (ack.run.queue for ack in leaving))
+        if self.groups:
+            under_way = (one.run.terms.group for one in living.values())
+            groups = _left(self.groups, under_way, (ack.run.terms.group for ack in leaving))
+        return Free(limit, queues, groups)
 
-    def _left(self, living: Iterable[LivingRun], leaving: Sequence[Ack]) -> dict[str, int]:
-        assert self._queues is not None
-        running = Counter(one.run.queue for one in living)
-        running.subtract(Counter(ack.run.queue for ack in leaving))
-        return {
-            queue: AT_ONCE if limit is None else max(0, limit - running[queue]) for queue, limit in self._queues.items()
-        }
+
+def _left(limits: Mapping[str, int | None], running: Iterable[Any], leaving: Iterable[Any]) -> dict[str, int]:
+    """How many more of each may be claimed."""
+    under_way = Counter(running)
+    under_way.subtract(Counter(leaving))
+    return {name: AT_ONCE if limit is None else max(0, limit - under_way[name]) for name, limit in limits.items()}

@@ -13,23 +13,27 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from asyncsched._engine.bus import Events, complain, warn
 from asyncsched._engine.capacity import Capacity, Free
+from asyncsched._engine.flows import Flows
 from asyncsched._engine.living import ArmedTask, Living, LivingRun, Reminder
 from asyncsched._engine.runner import Runner
 from asyncsched._engine.timer import Timer
 from asyncsched.clock import SECOND_US
+from asyncsched.deadlines import run_ends_us
 from asyncsched.errors import UnknownTask
 from asyncsched.events import RunEnded, RunRetrying, RunStarted
-from asyncsched.run import FINAL, Outcome, Run, RunStatus, Settled, settle
+from asyncsched.run import FINAL, Outcome, Raised, Run, RunStatus, Settled, settle
 from asyncsched.stores import Ack, Store
 
 log = logging.getLogger("asyncsched.engine")
 
-_NOTHING = Free(0, None)
+_NOTHING = Free(0, None, None)
 _SUCCESS = RunStatus.SUCCESS
 
 
 class Cycle:
     """The runs of this node from their claim to their end."""
+
+    flows: Flows
 
     def __init__(
         self,
@@ -59,6 +63,7 @@ class Cycle:
         self.stirred = False
         """Runs may be ready: the next turn asks the store."""
         self._ready = Reminder(self.stir)
+        self._lapsing = Reminder(self.stir)
         self.claiming = True
 
     def stir(self) -> None:
@@ -69,7 +74,7 @@ class Cycle:
     @property
     def settled(self) -> bool:
         """Whether there is nothing to acknowledge, to claim or to wait for."""
-        return not (self._acks or self._following or self.stirred or self._living.runs)
+        return not (self._acks or self._following or self.stirred or self._living.runs or self.flows.pending)
 
     async def turn(self) -> None:
         """One exchange with the store, if there is anything to exchange."""
@@ -79,13 +84,17 @@ class Cycle:
         self.stirred = False
         free = self._capacity.free(self._living.runs, acks) if self.claiming else _NOTHING
         try:
-            cycled = await self._store.cycle(acks, free.limit, free.queues)
+            cycled = await self._store.cycle(acks, free.limit, free.queues, free.groups)
         except BaseException:
             self._acks = acks + self._acks
             self.stirred = True
             raise
         if cycled.accepted:
             self._settle(cycled.accepted)
+        for run in cycled.lapsed:
+            self.over(run, self._now_us())
+        if cycled.lapses_us is not None:
+            self._timer.set(self._lapsing, cycled.lapses_us)
         if cycled.claimed:
             self._start(cycled.claimed)
         if cycled.next_due_us is not None and not (free.full and len(cycled.claimed) >= free.limit):
@@ -94,6 +103,16 @@ class Cycle:
             self._timer.drop(self._ready)
         if self._following:
             await self._follow()
+        if self.flows.pending:
+            await self._flow()
+
+    async def _flow(self) -> None:
+        """Let those be ready, in this very turn, who needed what has ended."""
+        try:
+            await self.flows.follow()
+        except BaseException:
+            self.stirred = True
+            raise
 
     async def _follow(self) -> None:
         """Re-arm the tasks whose intervals count from the completions that were acknowledged."""
@@ -117,6 +136,8 @@ class Cycle:
                 continue
             living = runs[run.id] = LivingRun(run, armed)
             armed.started = run
+            if armed.ledger is not None:
+                armed.ledger.started(run)
             if not watched:  # once there is something to watch, which it is until it has been settled
                 watched = True
                 self._watch()
@@ -138,7 +159,14 @@ class Cycle:
 
     def _ended(self, living: LivingRun, outcome: Outcome) -> None:
         run = living.run
-        settled = settle(outcome, run.attempt, living.armed.policy.retry, self._now_us())
+        retry, now_us = living.armed.policy.retry, self._now_us()
+        if isinstance(outcome, Raised):
+            ends_us = run_ends_us(run)
+            settled = settle(
+                outcome, run.attempt, retry, now_us, run_id=run.id, first_us=run.first_us, ends_us=ends_us
+            )
+        else:
+            settled = settle(outcome, run.attempt, retry, now_us)
         acks = self._acks
         acks.append(Ack(run, living.token, settled))
         if len(acks) == 1:  # those that follow are taken along
@@ -161,10 +189,14 @@ class Cycle:
                 armed.ended = run
                 if status is _SUCCESS:
                     armed.succeeded = run
+                if armed.ledger is not None:
+                    armed.ledger.ended(run)
                 if living is not None:
                     armed.live -= 1
                     if armed.next_us is None and armed.policy.anchor == "completion":
                         self._following.append((armed, at_us))
+            if run.edges is not None:
+                self.flows.behind.append(run)
             if run.waiters is not None:
                 run.wake_waiters()
             if informing or run.error is not None:
@@ -177,10 +209,28 @@ class Cycle:
         warn("task %s: run %s failed in attempt %d, next in %.3f s: %r", *_named(run), run.attempt, wait_s, error)
         self._bus.tell(RunRetrying(at_us=at_us, task=run.task, run=run))
 
-    def tell_end(self, run: Run[object], at_us: int) -> None:
-        """Let everybody know that a run that had not started is over."""
+    def over(self, run: Run[object], at_us: int) -> None:
+        """Take account of a run that has ended while it waited, then let everybody know."""
+        skipped = run.status is RunStatus.SKIPPED
+        armed = self._living.tasks.get(run.task)
+        if armed is not None:
+            if run.counted:
+                armed.live -= 1
+            if not skipped:
+                armed.ended = run
+            if armed.ledger is not None:
+                armed.ledger.ended(run)
+            if armed.next_us is None and armed.policy.anchor == "completion":
+                self._following.append((armed, at_us))
+                self.stir()
+        if run.edges is not None:
+            self.flows.behind.append(run)
+            self.stir()
         run.wake_waiters()
-        _log_end(run)
+        if skipped:
+            warn("task %s: run %s skipped: %s", run.task, run.id, run.reason)
+        else:
+            _log_end(run)
         self._bus.tell(RunEnded(at_us=at_us, task=run.task, run=run))
 
 

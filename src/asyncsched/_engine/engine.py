@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,29 +14,44 @@ from typing import Any
 from asyncsched._engine.arming import Arming
 from asyncsched._engine.bus import Events, complain, warn
 from asyncsched._engine.capacity import Capacity
+from asyncsched._engine.custody import Custody
 from asyncsched._engine.cycle import Cycle
 from asyncsched._engine.firing import Firing
+from asyncsched._engine.flows import Flows
 from asyncsched._engine.host import HostLock, Standby
 from asyncsched._engine.intake import Intake
-from asyncsched._engine.living import Living, Reminder
+from asyncsched._engine.living import Living, LivingRun, Reminder
+from asyncsched._engine.places import Places, graph_of
+from asyncsched._engine.resources import Resources
 from asyncsched._engine.runner import Runner
 from asyncsched._engine.timer import Timer
 from asyncsched._engine.turns import Turns
 from asyncsched._engine.watcher import Watcher
 from asyncsched.clock import SECOND_US, Clock, from_us
 from asyncsched.errors import MisuseError
-from asyncsched.events import ClockJumped, SchedulerStarted, SchedulerStopped, SchedulerStopping, StandingBy
+from asyncsched.events import (
+    ClockJumped,
+    RunAbandoned,
+    SchedulerStarted,
+    SchedulerStopped,
+    SchedulerStopping,
+    StandingBy,
+)
 from asyncsched.executors import Executor
 from asyncsched.ids import RunIds
 from asyncsched.run import Run, RunStatus
 from asyncsched.stores import RunFilter, Store
-from asyncsched.task import Submission, Task
+from asyncsched.submission import Submission
+from asyncsched.surroundings import Surroundings
+from asyncsched.task import Task
 
 # Due tasks taken in one turn of the loop, so that a burst of any size leaves room for others: 100,000 at one instant
 # then stall the loop for 4 ms at a time (benchmarks/stall.py), 1,000 in a turn for 22 ms, and no faster.
 _BATCH = 100
-# What a cancelled attempt may still take to clean up before it is left behind.
+# What a cancelled attempt may still take to clean up, when the scheduler is left, before it is left behind.
 _CLEANUP_US = 5 * SECOND_US
+# The same while the scheduler goes on: nobody waits but the runs behind it, so it may take its time.
+_PATIENCE_US = 30 * SECOND_US
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +80,7 @@ class Engine:
         tz: str,
         capacity: Capacity,
         stall_us: int | None,
+        surroundings: Callable[[str], Sequence[Surroundings]] | None,
     ) -> None:
         self.store = store
         self.clock = clock
@@ -72,54 +89,77 @@ class Engine:
         self.node = node
         self.tz = tz
         self.capacity = capacity
-        self.living = Living(tz, store.recent)
+        self.living = Living(
+            tz, store.recent, groups=capacity.groups, stopping=self._await_end, give_up=self._give_up
+        )
         self.standby: Standby | None = None
         self.stopping = False
         self.failure: BaseException | None = None
         """What the engine died of. It never does, unless a part that waits or the store breaks its own rules."""
         self.on_failure: Callable[[], None] = lambda: None
         self._stall_us = stall_us
+        self._surroundings = surroundings
         self._idle_waiters: list[asyncio.Future[None]] = []
 
     async def start(
         self, tasks: Iterable[Task[..., Any]], random: Random | None = None, host: HostLock | None = None
     ) -> None:
         """Open the store, arm the tasks and begin to fire, or with ``host`` stand by while another has that lock."""
-        ids = RunIds(random or Random())
+        graph = graph_of(tasks)
+        ids = self.ids = RunIds(random or Random())
         await self.store.open(self.node, self.clock)
         self._loop = asyncio.get_running_loop()
         self.turns = Turns(self.store, self.clock, self._turn, self._rested, self._failed)
         self.timer = self.turns.timer = Timer(self.clock, self.turns.alarm_rang, self._jumped)
-        stall_us = None if self.timer.simulated else self._stall_us
-        self.watcher = Watcher(self.living, self.bus, self.clock, stall_us)
+        self.watcher = Watcher(self.living, self.bus, self.clock, None if self.timer.simulated else self._stall_us)
+        self.resources = Resources(self.bus, self.clock.now_us, self._surroundings)
         try:
-            self.firing = Firing(self.living, self.timer, self.store, self.bus, ids)
-            self.arming = Arming(self.living, self.timer, self.store, self.bus, self.clock, self.firing, self.tz, self)
-            self.intake = Intake(self.living, self.store, ids, self.clock.now_us, lambda: self.cycle.stir())
+            self.custody = Custody(self.living, self.store, self.timer, lambda: self.cycle, self.clock.now_us)
+            self.firing = Firing(self.living, self.timer, self.store, self.bus, ids, self.custody.cancel)
+            around = self.resources.around
+            self.arming = Arming(
+                self.living, self.timer, self.store, self.bus, self.clock, self.firing, self.tz, self, around
+            )
+            self.flows = self.firing.flows = self._make_flows(ids)
+            self.intake = Intake(self.living, self.store, self.flows, ids, self.clock.now_us, lambda: self.cycle.stir())
             self.cycle = Cycle(
                 self.living,
                 self.timer,
                 self.store,
                 self.bus,
-                lambda ended: Runner(self.timer, self.executors, ended),
+                lambda ended: Runner(self.timer, self.executors, ended, self.clock.now_us),
                 self.clock.now_us,
                 self.turns.call,
                 self.firing.completed,
                 watch=self.watcher.wake,
                 capacity=self.capacity,
             )
+            self.cycle.flows = self.flows
+            self.store.hint, self.store.serves = self.cycle.stir, self.living.tasks.__contains__
             self.standby = Standby(host, self.timer, self.clock.now_us, self.arming.take_over)
             self.firing.standing_by = self.standby.begin()
-            await self.arming.take_up(tasks)
+            unfinished = await self.arming.take_up(tasks)
+            self.places.adopt(graph)
+            self.flows.found(unfinished)
         except BaseException:
             self._leave()
             await self.store.close()
             raise
         self.turns.begin()
+        self.custody.begin()
         self.bus.tell(SchedulerStarted(at_us=self.clock.now_us(), store=str(self.store)))
         if self.firing.standing_by:
             self.bus.tell(StandingBy(at_us=self.clock.now_us()))
         self.cycle.stir()
+
+    def _make_flows(self, ids: RunIds) -> Flows:
+        self.places = Places(self.living)
+        return Flows(
+            *(self.living, self.places, self.timer, self.store, ids, self.clock.now_us),
+            stirred=lambda: self.cycle.stir(),
+            over=lambda run, at_us: self.cycle.over(run, at_us),
+            cancel=self.custody.cancel,
+        )
 
     async def submit(
         self, task: Task[..., Any], calls: Sequence[tuple[tuple[Any, ...], Mapping[str, Any]]], how: Submission
@@ -197,7 +237,10 @@ class Engine:
             await asyncio.gather(self.turns.end(), *attempts, return_exceptions=True)
         finally:
             self._leave()
-            await self.cycle.runner.close()
+            try:
+                await self.resources.close()
+            finally:
+                await self.cycle.runner.close()
 
     def _leave(self) -> None:
         """Let go of tasks, runs, waiters and the timer."""
@@ -205,6 +248,7 @@ class Engine:
             self.arming.disarm(armed)
         self.living.tasks.clear()
         self.living.runs.clear()
+        self.custody.end()
         self.timer.close()
         self.watcher.close()
         if self.standby is not None:
@@ -255,10 +299,10 @@ class Engine:
                 run.wake_waiters(gone)
         finally:
             self._leave()
-            try:
-                await self.cycle.runner.close()
-            finally:
-                await self.store.close()
+            async with contextlib.AsyncExitStack() as closing:
+                closing.push_async_callback(self.store.close)
+                closing.push_async_callback(self.cycle.runner.close)
+                closing.push_async_callback(self.resources.close)
             self.bus.tell(SchedulerStopped(at_us=self.clock.now_us()))
 
     def _quiet(self) -> bool:
@@ -304,14 +348,25 @@ class Engine:
         if self.timer.due(now_us):
             self.turns.again = True
 
+    def _await_end(self, living: LivingRun) -> None:
+        self.timer.set(living, self.clock.now_us() + _PATIENCE_US)
+
+    def _give_up(self, living: LivingRun) -> None:
+        if self.cycle.runner.give_up(living):
+            run = living.run
+            self.bus.tell(RunAbandoned(at_us=self.clock.now_us(), task=run.task, run=run))
+
     def _jumped(self, by_us: int) -> None:
         by = timedelta(microseconds=by_us)
         how = "forward: it was set, or the machine slept" if by_us > 0 else "back: it was set"
         warn("the clock jumped by %s, %s", by, how)
         for living in self.living.runs.values():
             # A timeout is time that passes for the run, whatever the clock shows.
-            if living.due_us is not None:
+            if living.entry and living.due_us is not None:
                 self.timer.set(living, living.due_us + by_us)
+            if living.armed.timed and living.run.first_us is not None:
+                living.run.first_us += by_us
+        self.cycle.stir()  # a rate is reckoned by the clock
         if self.standby is not None:
             self.standby.jumped()
         self.bus.tell(ClockJumped(at_us=self.clock.now_us(), by=by))

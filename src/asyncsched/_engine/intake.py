@@ -7,12 +7,17 @@ from datetime import timedelta
 from typing import Any
 
 from asyncsched._engine.arming import instant_us
-from asyncsched._engine.living import Living, terms_of
-from asyncsched.errors import MisuseError
+from asyncsched._engine.flows import Flows, ids_of
+from asyncsched._engine.living import ArmedTask, Living
+from asyncsched._engine.terms import call_terms, common_terms
+from asyncsched.edges import Edges
+from asyncsched.errors import ArgumentsError, MisuseError
 from asyncsched.ids import RunIds
-from asyncsched.run import Run
+from asyncsched.limits import Debounce
+from asyncsched.run import Run, RunStatus, Terms
 from asyncsched.stores import Store
-from asyncsched.task import Submission, Task
+from asyncsched.submission import Submission
+from asyncsched.task import Task
 
 _NOW = Submission()
 _US = timedelta(microseconds=1)
@@ -25,10 +30,17 @@ class Intake:
     """
 
     def __init__(
-        self, living: Living, store: Store, ids: RunIds, now_us: Callable[[], int], stirred: Callable[[], None]
+        self,
+        living: Living,
+        store: Store,
+        flows: Flows,
+        ids: RunIds,
+        now_us: Callable[[], int],
+        stirred: Callable[[], None],
     ) -> None:
         self._living = living
         self._store = store
+        self._flows = flows
         self._ids = ids
         self._now_us = now_us
         self._stirred = stirred
@@ -40,10 +52,11 @@ class Intake:
         how: Submission = _NOW,
         retry_of: str | None = None,
     ) -> list[Run[Any]]:
-        """A new run of ``task`` for each of these arguments, written at once.
+        """A run of ``task`` for each of these arguments, written at once: new, or the one that stands for its key.
 
         Raises:
-            MisuseError: this scheduler does not serve the task.
+            ArgumentsError: a key cannot be made of the arguments, or the result of an upstream is missing.
+            MisuseError: this scheduler does not serve the task, or a run among the arguments is not one of its.
         """
         armed = self._living.tasks.get(task.id)
         if armed is None or armed.task is not task:
@@ -55,16 +68,90 @@ class Intake:
             due_us = max(now_us, instant_us(armed, how.at))
         elif how.delay is not None:
             due_us = now_us + how.delay // _US
-        terms = armed.terms if how.priority is None else terms_of(task, how.priority)
-        runs: list[Run[Any]] = [
-            Run(self._ids.make(now_us), task.id, now_us, due_us, terms=terms, args=args, kwargs=kwargs)
-            for args, kwargs in calls
-        ]
-        for run in runs:
+        runs = []
+        common = common_terms(task, how)
+        for args, kwargs in calls:
+            terms = self._living.grouped(task, _terms(task, args, kwargs, how) if common is None else common)
+            # A run that may take over from an earlier one waits for whether another one follows.
+            wait_us = terms.once.wait_us if isinstance(terms.once, Debounce) else 0
+            at_us = max(due_us, now_us + wait_us)
+            run: Run[Any] = Run(self._ids.make(now_us), task.id, now_us, at_us, terms=terms, args=args, kwargs=kwargs)
             run.retry_of = retry_of
-        await self._store.submit(runs)
-        armed.live += len(runs)
-        if runs:
-            armed.newest = runs[-1]
+            runs.append(run)
+        if armed.place is not None or how.needs or task.links.asks:
+            return await self._submit_linked(armed, runs, how.needs, now_us)
+        standing = await self._store.submit(runs)
+        armed.take(_new(runs, standing), now_us)
         self._stirred()
+        return standing
+
+    async def _submit_linked(
+        self, armed: ArmedTask, runs: Sequence[Run[Any]], needs: Mapping[int, tuple[Run[Any], ...]], now_us: int
+    ) -> list[Run[Any]]:
+        """Write runs that need others, or begin flows."""
+        for number, run in enumerate(runs):
+            await self._tie(armed, run, needs.get(number, ()))
+        flows = [self._flows.lay(armed, run, now_us) if armed.place is not None else [run] for run in runs]
+        below = [one for flow in flows for one in flow[1:]]
+        if all(run.terms.once is None for run in runs):
+            standing = (await self._store.submit([*runs, *below]))[: len(runs)]
+        else:  # only where a run is a new one there is anything below it
+            standing = await self._store.submit(runs)
+            flows = [flow for flow, stands in zip(flows, standing, strict=True) if flow[0].id == stands.id]
+            below = [one for flow in flows for one in flow[1:]]
+            await self._store.submit(below)
+        new = _new(runs, standing)
+        self._flows.laid(below)
+        armed.take([run for run in new if run.counted], now_us)
+        self._flows.submitted(new)
+        self._stirred()
+        return standing
+
+    async def _tie(self, armed: ArmedTask, run: Run[Any], upstreams: tuple[Run[Any], ...]) -> None:
+        """Let a run wait for those among its arguments, and have the results that its parameters ask for."""
+        for upstream in upstreams:
+            if not upstream.status.final and await self._store.run(upstream.id) is None:
+                raise MisuseError(f"{upstream!r} is not a run of this scheduler: await it, and hand over its result")
+        asked = await self._asked(armed.task, run)
+        if upstreams or asked:
+            tied = tuple({one.id: one for one in (*upstreams, *asked)}.values())
+            flows = {upstream.flow for upstream in upstreams}
+            flow = flows.pop() if len(flows) == 1 and armed.place is None else run.id
+            run.edges = Edges(flow, ids_of(tied), "all_success", tied, "hand", bool(upstreams))
+
+    async def _asked(self, task: Task[..., Any], run: Run[Any]) -> tuple[Run[Any], ...]:
+        """The runs whose results are for parameters that were not given: each task's last success.
+
+        For a repeated run they are those that it had, as far as they are kept.
+        """
+        if not task.links.asks:
+            return ()
+        given = task.signature.bind(run.args, run.kwargs).arguments
+        wanted = {asked: parameter for parameter, asked in task.links.asks.items() if parameter not in given}
+        found: dict[str, Run[Any]] = {}
+        before = None if run.retry_of is None else await self._store.run(run.retry_of)
+        for need in () if before is None else before.needs:
+            if (kept := await self._store.run(need)) is not None and kept.status is RunStatus.SUCCESS:
+                found[kept.task] = kept
+        for asked, look in (await self._store.lookback(wanted.keys() - found.keys())).items():
+            if look.succeeded is None:
+                cure = f"give one, or submit {asked!r}, which it follows"
+                raise ArgumentsError(f"argument {wanted[asked]} is the result of {asked!r}, which has none yet: {cure}")
+            found[asked] = look.succeeded
+        return tuple(found.values())
+
+
+def _new(runs: Sequence[Run[Any]], standing: Sequence[Run[Any]]) -> Sequence[Run[Any]]:
+    """Those of the runs that were written: earlier ones may stand for others."""
+    if standing == runs:
         return runs
+    return [run for run, stands in zip(runs, standing, strict=True) if run.id == stands.id]
+
+
+def _terms(task: Task[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], how: Submission) -> Terms:
+    try:
+        return call_terms(task, args, kwargs, how)
+    except ArgumentsError:
+        raise
+    except Exception as error:
+        raise ArgumentsError(f"task {task.id!r}: no key can be made of these arguments: {error!r}") from error

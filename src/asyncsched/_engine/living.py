@@ -3,33 +3,48 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
+from asyncsched._engine.ledger import Ledger, keeps_ledger, still_later
+from asyncsched._engine.resources import Around
+from asyncsched._engine.terms import fire_terms
 from asyncsched._heap import Wakeup
-from asyncsched.policy import DEFAULT_POLICY, Overdue, Policy
-from asyncsched.run import NO_TERMS, Run, RunStatus, Terms
+from asyncsched.deadlines import run_ends_us
+from asyncsched.fires import Overdue, exhausted
+from asyncsched.graph import Place
+from asyncsched.policy import DEFAULT_POLICY, Policy
+from asyncsched.run import Run, RunStatus, Terms
+from asyncsched.spread import jittered_us
 from asyncsched.stores import Standing
 from asyncsched.task import Task
 from asyncsched.triggers import Trigger
 from asyncsched.zone import load_zone
 
-Ending = Literal["timeout", "cancelled", "shutdown"]
+# Of so few runs it does not matter that they have ended.
+_FEW = 64
+Ending = Literal["timeout", "run_timeout", "cancelled", "shutdown"]
 
 
 class ArmedTask(Wakeup):
     """A task that this scheduler serves, and where it stands. It rings when it is due to fire."""
 
     __slots__ = (
-        "_among",
+        "among",
+        "around",
         "ended",
+        "later",
+        "ledger",
         "live",
+        "made",
         "newest",
         "next_us",
         "overdue",
         "paused_until_us",
+        "place",
+        "plain",
         "policy",
         "reminder",
         "skip_to_us",
@@ -38,6 +53,7 @@ class ArmedTask(Wakeup):
         "succeeded",
         "task",
         "terms",
+        "timed",
         "trigger",
         "version",
     )
@@ -52,10 +68,28 @@ class ArmedTask(Wakeup):
         self.task = task
         policy: Policy = task.policy
         self.policy = policy
-        self.terms = NO_TERMS if policy is DEFAULT_POLICY else terms_of(task)
-        self._among = among
+        self.terms = among.grouped(task, fire_terms(task))
+        self.plain = policy is DEFAULT_POLICY or not (
+            policy.anchor == "completion"
+            or policy.blackout
+            or policy.jitter
+            or policy.max_runs is not None
+            or self.terms.once is not None
+            or keeps_ledger(policy)
+        )
+        """Whether a fire in time is a run at its instant, unless it overlaps, and is only counted."""
+        self.timed = policy.timeout is not None or policy.run_timeout is not None
+        self.among = among
+        self.place: Place | None = None
+        """Where the task stands among those that depend on one another; ``None`` where it does not."""
+        self.around: Around | None = None
+        """What is done around each attempt: middleware, resources."""
         self.live = 0
         """Runs of this task that are pending or running."""
+        self.later: list[Run[Any]] | None = None
+        """Those of them that no fire meets, submitted for a later time or backfilled, as it was last looked at."""
+        self.ledger: Ledger | None = None
+        """Each of them, where the policy must know more than how many they are."""
         self.skip_to_us: int | None = None
         """Fires up to this instant fell into a pause and are still to be recorded."""
         self.reminder: Wakeup | None = None
@@ -75,9 +109,32 @@ class ArmedTask(Wakeup):
         self.ended = next(iter(kept), None)
         self.succeeded = next((run for run in kept if run.status is RunStatus.SUCCESS), None)
 
+    def find(self, run: Run[Any]) -> None:
+        """Know of a run that was made before, and has not ended."""
+        newest = self.newest
+        if run.counted:
+            self.take([run], 0)
+        if newest is not None and newest.id > run.id:
+            self.newest = newest
+
+    def take(self, runs: Sequence[Run[Any]], now_us: int) -> None:
+        """Know of runs that have been written, in the order in which they were made."""
+        if not runs:
+            return
+        self.live += len(runs)
+        self.newest = runs[-1]
+        if self.ledger is not None:
+            self.ledger.made(runs)
+        elif runs[-1].terms.backfill or (self.trigger is not None and runs[-1].due_us > now_us):
+            later = self.later = [] if self.later is None else self.later
+            later += runs
+            if len(later) > 2 * self.live + _FEW:  # most of them have ended
+                self.later = still_later(later, now_us)
+
     def inherit(self, before: ArmedTask) -> None:
-        """Take over the runs of the task that this one replaces."""
-        self.live = before.live
+        """Take over what is known of the task that this one replaces, but for the runs that have not ended."""
+        if self.ledger is not None and before.ledger is not None:
+            self.ledger.failures = before.ledger.failures
         self.newest, self.started = before.newest, before.started
         self.ended, self.succeeded = before.ended, before.succeeded
 
@@ -89,19 +146,42 @@ class ArmedTask(Wakeup):
         self.trigger: Trigger | None = standing.trigger
         self.paused_until_us = standing.paused_until_us
         self.skip_us = standing.skip_us
+        self.made = standing.made
+        """How many runs of its fires count for ``max_runs``."""
         self.overdue: Overdue | None = None
 
     def ring(self) -> None:
-        self._among.due.append(self)
+        self.among.due.append(self)
 
     @property
     def zone(self) -> ZoneInfo:
         """The zone in which its instants are shown, and in which naive times are read."""
-        return load_zone(self.task.zone(self._among.tz))
+        return load_zone(self.zone_name)
+
+    @property
+    def zone_name(self) -> str:
+        """The name of that zone."""
+        return self.task.zone(self.among.tz)
+
+    def starts_us(self, at_us: int) -> int:
+        """When its fire at ``at_us`` comes due: later by the jitter."""
+        return jittered_us(self.task.id, at_us, self.policy.jitter_us)
+
+    def on_their_way(self, now_us: int) -> tuple[int, int]:
+        """How many of its runs are running or between two attempts, and how many are due and have not started.
+
+        Where the policy keeps no ledger, both are told together, as the latter.
+        """
+        if self.ledger is not None:
+            return self.ledger.on_their_way(now_us)
+        if self.later is None:
+            return 0, self.live
+        self.later = still_later(self.later, now_us) or None
+        return 0, self.live - len(self.later or ())
 
     def history(self) -> Sequence[Run[Any]]:
         """The ended runs and recorded skips, newest first."""
-        return self._among.recent(self.task.id)
+        return self.among.recent(self.task.id)
 
     def fires(self, after_us: int | None = None) -> Iterator[int]:
         """The coming fires, in microseconds, as far as they are known: what follows a completion is not.
@@ -113,24 +193,21 @@ class ArmedTask(Wakeup):
             after_us = max(self.skip_to_us, after_us or 0)
         if at_us is not None and after_us is not None and at_us <= after_us:
             at_us = None if self.trigger is None else self.trigger.next_us(after_us)
-        while at_us is not None:
+        made = self.made
+        while at_us is not None and not exhausted(self.policy, made):
             if at_us != self.skip_us:
                 yield at_us
+                made += 1
             if self.trigger is None or self.policy.anchor == "completion":
                 return
             at_us = self.trigger.next_us(at_us)
 
 
-def terms_of(task: Task[..., Any], priority: int | None = None) -> Terms:
-    """On which terms the runs of a task wait, with another priority if one is given."""
-    policy = task.policy
-    limit = policy.limit
-    key = None if limit is None else task.id
-    return Terms(policy.priority if priority is None else priority, policy.queue, key, limit or 1)
-
-
 class LivingRun(Wakeup):
-    """A run that has been claimed and has not been settled. It rings when its attempt runs out of time."""
+    """A run that has been claimed and has not been settled. It rings when its attempt runs out of time.
+
+    After it was told to stop it rings once more, if it has not ended by then: it is given up.
+    """
 
     __slots__ = ("armed", "begun", "ending", "handle", "reason", "run", "token")
 
@@ -146,7 +223,12 @@ class LivingRun(Wakeup):
         self.reason = ""
 
     def ring(self) -> None:
-        self.stop("timeout", "it ran out of time")
+        if self.ending is None:
+            ends_us = run_ends_us(self.run)
+            whole = ends_us is not None and self.due_us is not None and self.due_us >= ends_us
+            self.stop("run_timeout" if whole else "timeout", "it ran out of time")
+        else:
+            self.armed.among.give_up(self)
 
     def stop(self, ending: Ending, reason: str) -> None:
         """Cancel the attempt; the first cause is the one that counts."""
@@ -155,6 +237,7 @@ class LivingRun(Wakeup):
             self.reason = reason
             if self.begun:  # else it ends in its first step: a task cancelled before that never runs a line
                 self.handle.cancel()
+                self.armed.among.stopping(self)
 
 
 @dataclass(slots=True)
@@ -163,16 +246,28 @@ class Living:
 
     tz: the zone of tasks that name none.
     recent: gives the ended runs of a task that are known here, newest first.
+    groups: those whose runs are limited here.
+    stopping: called with a run that has been told to stop.
+    give_up: called with one that has not, long after that.
     """
 
     tz: str = "UTC"
     recent: Callable[[str], Sequence[Run[Any]]] = field(default=lambda _task: ())
+    groups: Collection[str] = ()
+    stopping: Callable[[LivingRun], None] = field(default=lambda _run: None)
+    give_up: Callable[[LivingRun], None] = field(default=lambda _run: None)
     tasks: dict[str, ArmedTask] = field(default_factory=dict)
     runs: dict[str, LivingRun] = field(default_factory=dict)
     due: list[ArmedTask] = field(default_factory=list)
     """Tasks that have rung and have not been asked yet."""
     resuming: list[ArmedTask] = field(default_factory=list)
     """Tasks whose pause is over."""
+    broken: dict[str, BaseException] = field(default_factory=dict)
+    """What the triggers raised of tasks that fire no more for it."""
+
+    def grouped(self, task: Task[..., Any], terms: Terms) -> Terms:
+        """The terms of a run of the task, with its group where that is limited."""
+        return terms._replace(group=task.group) if task.group in self.groups else terms
 
 
 class Reminder(Wakeup):

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from asyncsched._engine.engine import Engine
 from asyncsched._engine.living import Reminder
+from asyncsched.clock import to_us
 from asyncsched.duration import as_duration, format_duration
 from asyncsched.errors import MisuseError, UnknownRun, UnknownTask
 from asyncsched.executors import Abandoned
-from asyncsched.run import Run, RunStatus
+from asyncsched.results import needed_runs
+from asyncsched.run import Run, RunStatus, SkipReason
 from asyncsched.stores import RunFilter
+from asyncsched.submission import Submission
+from asyncsched.zone import load_zone
 
 
 class Runs:
@@ -24,17 +28,31 @@ class Runs:
 
     @property
     def abandoned(self) -> tuple[Abandoned, ...]:
-        """What goes on of cancelled runs: threads cannot be stopped, and stand here until they return."""
-        return tuple(left for executor in self._engine().executors.values() for left in executor.abandoned)
+        """What goes on of cancelled runs: threads, which cannot be stopped, and coroutines that do not heed it."""
+        engine = self._engine()
+        left = [left for executor in engine.executors.values() for left in executor.abandoned]
+        return (*left, *engine.cycle.runner.abandoned)
 
     async def list(
         self,
         *,
         task: str | None = None,
         status: RunStatus | str | Collection[RunStatus | str] | None = None,
+        reason: SkipReason | str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
         limit: int = 100,
     ) -> list[Run[Any]]:
-        """Up to ``limit`` runs and recorded skips, newest first: of one task, of one status or of several.
+        """Up to ``limit`` runs and recorded skips, newest first; all that fit each part that is given.
+
+        Args:
+            task: the id of their task.
+            status: theirs, or several.
+            reason: why they were skipped or cancelled.
+            since: those from then on, by the instant of their fire, or of their submission; naive: in the zone of the
+                task that is given, else of the scheduler.
+            until: those before then.
+            limit: at most so many.
 
         Raises:
             ValueError: there is no such status.
@@ -42,7 +60,18 @@ class Runs:
         wanted = None
         if status is not None:
             wanted = {RunStatus(one) for one in ([status] if isinstance(status, str) else status)}
-        return await self._engine().store.runs(RunFilter(task=task, status=wanted, limit=limit))
+        engine = self._engine()
+        armed = None if task is None else engine.living.tasks.get(task)
+        zone = load_zone(engine.tz) if armed is None else armed.zone
+        since_us, until_us = (
+            None if moment is None else to_us(moment if moment.tzinfo else moment.replace(tzinfo=zone))
+            for moment in (since, until)
+        )
+        reasons = None if reason is None else {reason}
+        chosen = RunFilter(
+            task=task, status=wanted, reason=reasons, since_us=since_us, until_us=until_us, limit=limit
+        )
+        return await engine.store.runs(chosen)
 
     async def get(self, run_id: str) -> Run[Any]:
         """The run of this id.
@@ -63,19 +92,19 @@ class Runs:
         Raises:
             UnknownRun: there is none of this id, or it is no longer kept.
         """
-        engine = self._engine()
         await self.get(run_id)
-        waited = await engine.store.cancel([run_id], reason)
-        for ended in waited:
-            if armed := engine.living.tasks.get(ended.task):
-                armed.live -= 1
-                armed.ended = ended
-            engine.cycle.tell_end(ended, engine.clock.now_us())
-            engine.cycle.stir()
-        living = engine.living.runs.get(run_id)
-        if living is not None:
-            living.stop("cancelled", reason)
-        return bool(waited) or living is not None
+        return bool(await self._engine().custody.cancel([run_id], reason))
+
+    async def cancel_flow(self, run_id: str, reason: str = "its flow was cancelled by hand") -> int:
+        """Stop all runs of the flow to which this run belongs: as ``cancel``, each of them. How many had to be.
+
+        Raises:
+            UnknownRun: there is none of this id, or it is no longer kept.
+        """
+        flow = (await self.get(run_id)).flow
+        unfinished = RunFilter(flow=flow, status={RunStatus.PENDING, RunStatus.RUNNING}, limit=2**31)
+        engine = self._engine()
+        return len(await engine.custody.cancel([run.id for run in await engine.store.runs(unfinished)], reason))
 
     async def retry(self, run_id: str) -> Run[Any]:
         """A new run with the arguments of one that has ended; its ``retry_of`` is that one's id.
@@ -92,7 +121,10 @@ class Runs:
         armed = engine.living.tasks.get(run.task)
         if armed is None:
             raise UnknownTask(f"run {run_id} belongs to task {run.task!r}, which is not served here")
-        (again,) = await engine.intake.submit(armed.task, [(run.args, run.kwargs)], retry_of=run_id)
+        how = Submission(by_hand=True)
+        if run.edges is not None:
+            how = how._replace(needs={0: needed_runs(run.args, run.kwargs)})
+        (again,) = await engine.intake.submit(armed.task, [(run.args, run.kwargs)], how, run_id)
         return again
 
     async def wait(self, run_id: str, *, within: timedelta | str | None = None) -> Any:

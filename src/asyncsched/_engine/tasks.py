@@ -8,13 +8,17 @@ from heapq import merge
 from itertools import islice, repeat, takewhile
 from typing import Any
 
+from asyncsched._engine.backfilling import backfill
 from asyncsched._engine.engine import Engine
 from asyncsched._engine.living import ArmedTask
+from asyncsched.backfill import Backfill
 from asyncsched.clock import from_us, to_us
 from asyncsched.errors import DuplicateTask, MisuseError, UnknownTask
 from asyncsched.events import TaskAdded, TaskChanged, TaskRemoved
+from asyncsched.explanation import Explanation
 from asyncsched.run import Run
-from asyncsched.task import Submission, Task
+from asyncsched.submission import Submission
+from asyncsched.task import Task
 
 
 class Tasks:
@@ -28,14 +32,18 @@ class Tasks:
 
         Raises:
             DuplicateTask: another task has its id; ``replace`` is for that.
+            ConfigError: it depends on a task that there is not.
         """
         engine = self._engine()
         if task.id in engine.living.tasks:
             raise DuplicateTask(f"a task {task.id!r} is there already: give another id=, or use tasks.replace")
+        graph = engine.places.check(task)
         armed = await self._put(engine, task)
+        engine.places.adopt(graph)
         # What a removed task of this id had begun goes on, and counts as a run of this one.
-        if engine.living.runs:
-            armed.live = sum(living.run.task == task.id for living in engine.living.runs.values())
+        for living in engine.living.runs.values():
+            if living.run.task == task.id:
+                armed.find(living.run)
         if engine.bus.hears(TaskAdded):
             engine.bus.tell(TaskAdded(at_us=engine.clock.now_us(), task=task.id))
         return task
@@ -45,24 +53,33 @@ class Tasks:
 
         Raises:
             UnknownTask: there is none with its id.
+            ConfigError: it depends on a task that there is not, or on one that depends on it.
         """
         engine = self._engine()
         before = self._armed(task.id)
+        graph = engine.places.check(task)
         engine.arming.disarm(before)
         armed = await self._put(engine, task)
+        engine.places.adopt(graph)
         armed.inherit(before)
+        await engine.arming.find_runs(armed)
         engine.bus.tell(TaskChanged(at_us=engine.clock.now_us(), task=task.id))
         return task
 
     async def remove(self, task_id: str) -> bool:
-        """Serve the task no more; whether it was there. A run under way ends by itself, waiting ones are cancelled."""
+        """Serve the task no more; whether it was there. A run under way ends by itself, waiting ones are cancelled.
+
+        Raises:
+            MisuseError: other tasks depend on it; the message names them.
+        """
         engine = self._engine()
-        armed = engine.living.tasks.pop(task_id, None)
-        if armed is None:
+        if task_id not in engine.living.tasks:
             return False
+        engine.places.adopt(engine.places.check_removal(task_id))
+        armed = engine.living.tasks.pop(task_id)
         engine.arming.disarm(armed)
         for run in await engine.store.drop_task(task_id):
-            engine.cycle.tell_end(run, engine.clock.now_us())
+            engine.cycle.over(run, engine.clock.now_us())
         if engine.bus.hears(TaskRemoved):
             engine.bus.tell(TaskRemoved(at_us=engine.clock.now_us(), task=task_id))
         return True
@@ -82,7 +99,7 @@ class Tasks:
             UnknownTask: there is no such task.
         """
         task = self._armed(task_id).task
-        (run,) = await self._engine().submit(task, [(task.args, task.kwargs)], Submission())
+        (run,) = await self._engine().submit(task, [(task.args, task.kwargs)], Submission(by_hand=True))
         return run
 
     async def next_fires(self, count: int | None = 1, *, until: datetime | None = None) -> list[tuple[str, datetime]]:
@@ -136,6 +153,41 @@ class Tasks:
         armed = self._armed(task_id)
         at_us = await self._engine().arming.skip_next(armed)
         return None if at_us is None else from_us(at_us).astimezone(armed.zone)
+
+    async def backfill(
+        self, task_id: str, start: datetime, end: datetime, *, dry_run: bool = False, priority: int | None = None
+    ) -> Backfill:
+        """Runs for the fires of a past range that have none, and what was found; again it makes only what is missing.
+
+        They run oldest first, one after another unless the task's ``overlap`` is ``"allow"``. A fire whose skip was
+        recorded is run; so is one that another run stands for. What has a run is known as far as the task's
+        ``history_limit`` keeps it.
+
+        Args:
+            task_id: the task.
+            start: from then on (included); naive: in the task's zone.
+            end: before then; not later than now.
+            dry_run: make nothing, tell only.
+            priority: of the runs; default 100 less than the task's own.
+
+        Raises:
+            UnknownTask: there is no such task.
+            ConfigError: it has no fires to replay; the range is none, reaches into the future or holds over 10,000.
+        """
+        return await backfill(self._engine(), self._armed(task_id), start, end, priority, dry_run=dry_run)
+
+    async def explain(self, task_id: str, *, last: int = 20) -> Explanation:
+        """What became of the task's fires and why, and what its runs wait for now: ``print`` it, or ``to_json()``.
+
+        ``last``: so many ended runs and skips, as far as the task's ``history_limit`` keeps them.
+
+        Raises:
+            UnknownTask: there is no such task.
+        """
+        from asyncsched._engine.explaining import Sight, explain  # 8 ms to import, and few programs ask
+
+        engine = self._engine()
+        return await explain(self._armed(task_id), Sight.of(engine, task_id), last)
 
     async def list(self, *, tag: str | None = None, group: str | None = None) -> list[Task[..., Any]]:
         """The tasks, in the order of their declaration: all, those with a tag, those of a group."""

@@ -1,4 +1,4 @@
-"""The command line: ``asyncsched run``, ``next``, ``explain`` and ``simulate``.
+"""The command line: ``asyncsched run``, ``next``, ``why``, ``graph``, ``explain`` and ``simulate``.
 
 Needs the extra ``cli``; ``asyncsched.__main__`` says so where it is missing.
 """
@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from asyncsched import __version__
-from asyncsched.cli import _explain, _look, _run, _simulate
+from asyncsched.cli import _explain, _graph, _look, _run, _simulate, _why
 from asyncsched.cli._dry import moment, zone_for
 from asyncsched.cli._show import Screen
 from asyncsched.cli._target import Target, TargetError, find
@@ -32,6 +32,9 @@ app = typer.Typer(
 
 _WHERE = "module:attr, or a file such as app.py; the attribute may be left out where there is one Scheduler."
 TargetArgument = Annotated[str, typer.Argument(metavar="TARGET", envvar="ASYNCSCHED_TARGET", help=_WHERE)]
+TaskArgument = Annotated[
+    str, typer.Argument(metavar="TASK", help="Its id, or the name of its function.", show_default=False)
+]
 AppDir = Annotated[Path, typer.Option(help="Where modules and files are looked for, first on sys.path.")]
 Factory = Annotated[bool, typer.Option("--factory", help="TARGET is a function that makes the Scheduler.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -111,6 +114,48 @@ def explain_command(
     Also what it does where the clock of its zone is changed, and what its writer may not have meant.
     """
     _explain.show_explained(expression, tz, start, count, task_id, as_json=as_json)
+
+
+@app.command("why")
+def why_command(
+    target: TargetArgument,
+    task: TaskArgument,
+    count: Annotated[int, typer.Option("-n", min=1, help="How many ended runs and skips.")] = 20,
+    tz: Zone = None,
+    as_json: AsJson = False,
+    app_dir: AppDir = HERE,
+    factory: Factory = False,
+) -> None:
+    """Say what became of a task's fires, and why it did not run.
+
+    Asks the store. What is kept in memory is known to the program that serves the tasks alone.
+    """
+    found = _found(target, app_dir, factory)
+    _why.show_why(found.scheduler, task, zone_for(found.scheduler, tz), count, as_json=as_json)
+
+
+@app.command("graph")
+def graph_command(
+    target: TargetArgument,
+    task: Annotated[
+        str | None, typer.Argument(metavar="TASK", help="Only what is above and below this task.", show_default=False)
+    ] = None,
+    mermaid: Annotated[bool, typer.Option("--mermaid", help="A flowchart for Mermaid.")] = False,
+    dot: Annotated[bool, typer.Option("--dot", help="A digraph for Graphviz.")] = False,
+    as_json: AsJson = False,
+    app_dir: AppDir = HERE,
+    factory: Factory = False,
+) -> None:
+    """Show which tasks need which.
+
+    As a tree, with the rules, the triggers and the joins.
+    """
+    forms: dict[_graph.Form, bool] = {"mermaid": mermaid, "dot": dot, "json": as_json}
+    wanted: list[_graph.Form] = [form for form, wish in forms.items() if wish]
+    if len(wanted) > 1:
+        raise ConfigError(f"{' and '.join(f'--{form}' for form in wanted)}: give one of them")
+    found = _found(target, app_dir, factory)
+    _graph.show_graph(found.scheduler, task, wanted[0] if wanted else "text")
 
 
 @app.command("simulate")

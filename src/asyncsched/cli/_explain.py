@@ -9,8 +9,9 @@ from itertools import islice
 
 from asyncsched.cli._changes import Change, changes, effect, fire_note, zone_followed
 from asyncsched.cli._dry import moment
-from asyncsched.cli._show import Screen, day_words, fire_json, moment_words, print_json
+from asyncsched.cli._show import Screen, fire_json, print_json
 from asyncsched.clock import SystemClock, from_us, to_us
+from asyncsched.phrases import day_words, moment_words
 from asyncsched.triggers import Binding, Calendar, Cron, Daily, Every, Never, Once, Trigger, parse_trigger
 from asyncsched.triggers._fields import Line, parse_line
 from asyncsched.zone import load_zone, system_zone_name, zone_name

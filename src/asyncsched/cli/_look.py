@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from asyncsched.cli._dry import dry_run
-from asyncsched.cli._show import Screen, fire_json, moment_words, print_json, short_names, wait_words
+from asyncsched.cli._show import Screen, fire_json, print_json, short_names
 from asyncsched.clock import SystemClock
+from asyncsched.phrases import moment_words, wait_words
 from asyncsched.scheduler import Scheduler
 from asyncsched.testing import run
 

@@ -11,15 +11,7 @@ from typing import Any
 
 from asyncsched import __version__
 from asyncsched._engine.engine import Drained
-from asyncsched.cli._show import (
-    Part,
-    Screen,
-    coming_words,
-    error_words,
-    number_words,
-    short_names,
-    wait_words,
-)
+from asyncsched.cli._show import Part, Screen, short_names
 from asyncsched.clock import from_us
 from asyncsched.events import (
     ClockJumped,
@@ -32,6 +24,7 @@ from asyncsched.events import (
     SchedulerStopping,
     TaskBroken,
 )
+from asyncsched.phrases import coming_words, error_words, number_words, wait_words
 from asyncsched.run import Run, RunStatus
 from asyncsched.scheduler import Scheduler
 from asyncsched.task import Task

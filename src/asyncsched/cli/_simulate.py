@@ -12,9 +12,10 @@ from typing import Any
 
 from asyncsched.cli._changes import changes, fire_note, zone_followed
 from asyncsched.cli._dry import dry_run
-from asyncsched.cli._show import Screen, fire_json, moment_words, number_words, print_json, short_names, wait_words
+from asyncsched.cli._show import Screen, fire_json, print_json, short_names
 from asyncsched.clock import from_us, to_us
 from asyncsched.events import Event, FireSkipped, RunEnded, RunStarted
+from asyncsched.phrases import moment_words, number_words, wait_words
 from asyncsched.run import Run, RunStatus
 from asyncsched.scheduler import Scheduler
 from asyncsched.task import Task

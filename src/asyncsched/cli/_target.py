@@ -11,14 +11,18 @@ from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from asyncsched.errors import AsyncschedError
+from asyncsched.errors import AsyncschedError, UnknownTask
+from asyncsched.graph import last_part
 from asyncsched.registry import Registry, default_registry
 from asyncsched.scheduler import Scheduler
+from asyncsched.task import Task
 
 _MACHINERY = (str(Path(__file__).parents[1]), str(Path(importlib.__file__).parent), "<frozen importlib")
 _LIKE = 0.8
+# Names of tasks are shorter than those of modules, and to name a wrong one does no harm.
+_ALIKE = 0.7
 
 
 class TargetError(Exception):
@@ -182,3 +186,22 @@ def _scheduler(value: object, name: str, factory: bool) -> Scheduler:
     if inspect.isfunction(value) and not factory:
         raise TargetError(f"{name} is a function: if it makes a Scheduler, say --factory")
     raise TargetError(f"{name} is {value!r:.60}, not a Scheduler")
+
+
+def task_named(scheduler: Scheduler, name: str) -> Task[..., Any]:
+    """The task of this id, or whose function or last part of the id is called so, where there is one.
+
+    Raises:
+        UnknownTask: there is none, or more than one; the message offers those that were meant, perhaps.
+    """
+    known = {task.id: task for task in scheduler.served()}
+    if name in known:
+        return known[name]
+    alike = [task_id for task_id in known if name in (task_id.partition(":")[2], last_part(task_id))]
+    if len(alike) == 1:
+        return known[alike[0]]
+    whole = ":" in name or "." in name
+    near = alike or get_close_matches(name, known if whole else map(last_part, known), 3, _ALIKE)
+    if near:
+        raise UnknownTask(f"no task {name!r}: did you mean {' or '.join(dict.fromkeys(near))}?")
+    raise UnknownTask(f"no task {name!r}; there are: {', '.join(sorted(known)[:20]) or 'none'}")

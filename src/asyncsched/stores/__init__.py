@@ -12,6 +12,7 @@ from asyncsched.stores._base import (
     Standing,
     Store,
 )
+from asyncsched.stores._graphs import Decision, Follower, Lookback, Offers
 from asyncsched.stores.memory import MemoryStore
 
 __all__ = [
@@ -19,9 +20,13 @@ __all__ = [
     "Ack",
     "Amendment",
     "Cycled",
+    "Decision",
     "Declared",
     "FireOrder",
+    "Follower",
+    "Lookback",
     "MemoryStore",
+    "Offers",
     "Reconciled",
     "RunFilter",
     "Standing",

@@ -6,13 +6,15 @@ answer, not an exception. Every comparison of instants uses the store's own cloc
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 from asyncsched.clock import Clock
 from asyncsched.run import Run, RunStatus, Settled
+from asyncsched.signature import Signature
+from asyncsched.stores._graphs import GraphVerbs
 from asyncsched.triggers import Trigger
 
 FOREVER = 2**62
@@ -27,6 +29,7 @@ class Declared:
         and watermark stand.
     trigger: bound, that is with zone and anchor; ``None`` for a task that only runs when submitted.
     next_us: the first fire if the task is new or its declaration has changed.
+    signature: of its function, by whose annotations a store may keep arguments and results; ``None``: as plain JSON.
     """
 
     task: str
@@ -34,6 +37,7 @@ class Declared:
     trigger: Trigger | None
     next_us: int | None
     history_limit: int
+    signature: Signature | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,7 @@ class Standing:
     version: grows with every edit; a fire decided on an older one fires nothing.
     paused_until_us: no fires become runs before then; ``None`` if the task is not paused, ``FOREVER`` without end.
     skip_us: the fire at this instant is skipped.
+    made: how many runs of its fires have been counted since it was declared so, or put.
     """
 
     task: str
@@ -54,6 +59,7 @@ class Standing:
     history_limit: int
     paused_until_us: int | None = None
     skip_us: int | None = None
+    made: int = 0
 
 
 class Reconciled(NamedTuple):
@@ -72,7 +78,10 @@ class Amendment(NamedTuple):
 
 
 class FireOrder(NamedTuple):
-    """One task's due fires: from which watermark to which, and what they become."""
+    """One task's due fires: from which watermark to which, and what they become.
+
+    counted: by how much ``Standing.made`` grows.
+    """
 
     task: str
     version: int
@@ -80,6 +89,7 @@ class FireOrder(NamedTuple):
     next_us: int | None
     runs: Sequence[Run[Any]]
     skips: Sequence[Run[Any]]
+    counted: int = 0
 
 
 class Ack(NamedTuple):
@@ -91,31 +101,65 @@ class Ack(NamedTuple):
 
 
 class Cycled(NamedTuple):
-    """What ``cycle`` did: the acknowledgements that counted, the runs claimed, and when a delayed one will be ready."""
+    """What ``cycle`` did.
+
+    accepted: the acknowledgements that counted.
+    claimed: the runs that are to be started.
+    next_due_us: when a delayed one will be ready.
+    lapsed: those that ended because they had waited too long, or that this node has made and another one has ended.
+    lapses_us: when the next one will have waited too long.
+    """
 
     accepted: list[Ack]
     claimed: list[Run[Any]]
     next_due_us: int | None
+    lapsed: Sequence[Run[Any]] = ()
+    lapses_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFilter:
-    """Which runs: all that fit every given part."""
+    """Which runs: all that fit every given part.
+
+    since_us, until_us: those from then on (included), and before then; the instant of a run is that of its fire, of a
+        submitted one when it was made.
+    """
 
     task: str | None = None
+    flow: str | None = None
     status: Collection[RunStatus] | None = None
+    reason: Collection[str] | None = None
+    since_us: int | None = None
+    until_us: int | None = None
     limit: int = 100
 
+    def fits(self, run: Run[Any]) -> bool:
+        """Whether the run is one of them, the limit aside."""
+        at_us = run.created_us if run.scheduled_us is None else run.scheduled_us
+        return (
+            self.task in (None, run.task)
+            and self.flow in (None, run.flow)
+            and (self.status is None or run.status in self.status)
+            and (self.reason is None or run.reason in self.reason)
+            and (self.since_us is None or at_us >= self.since_us)
+            and (self.until_us is None or at_us < self.until_us)
+        )
 
-class Store(ABC):
+
+class Store(GraphVerbs):
     """The verbs. One node uses one instance, between ``open`` and ``close``.
 
     answers_at_once: whether no verb ever suspends. The engine then needs no asyncio task of its own to ask.
     shared: whether several processes may use it at once: it decides then which of them fires.
+    hint: set by the node; called on its loop when another node may have changed something, so that it looks.
+    serves: set by the node; whether it serves the task of this id, from any thread. A shared store leaves the runs of
+        others to other nodes, or waiting until somebody does.
     """
 
     answers_at_once: ClassVar[bool] = False
     shared: ClassVar[bool] = False
+    hint: Callable[[], None] = staticmethod(lambda: None)
+    serves: Callable[[str], bool] = staticmethod(lambda _task: True)
 
     def __str__(self) -> str:
         """What people are shown: kind and place, never a password."""
@@ -167,18 +211,37 @@ class Store(ABC):
         """Move watermarks and write the runs and skip records, all or nothing for each task.
 
         An order counts if the task's version and watermark are still those it names and the watermark is due.
-        The answer holds the tasks whose orders counted; a loser re-reads and re-arms.
+        The answer holds the tasks whose orders counted; a loser re-reads and re-arms. A run in place of which ``merge``
+        finds an earlier one is not written, but becomes SKIPPED in place and is recorded so; nothing of its flow is.
         """
 
     @abstractmethod
-    async def submit(self, runs: Sequence[Run[Any]]) -> None:
-        """Write runs that no trigger made."""
+    async def submit(self, runs: Sequence[Run[Any]]) -> list[Run[Any]]:
+        """Write runs that no trigger made; for each the run that stands: itself, unless ``merge`` says otherwise.
+
+        That is told the run that stands for the same ``once_key``: the last that was written with it, live, or ended
+        and kept as long as ``stands_until_us`` says. The runs of one call follow one another. What is below a run in
+        its flow is written only if that is; else the same run stands for it.
+
+        If their terms say ``backfill``, a run stands for its fire, which is its task and its ``scheduled_us``: if there
+        is one with the same, live or ended as far as it is kept, that one does. The record of a skip is no run.
+        """
 
     @abstractmethod
-    async def cycle(self, acks: Sequence[Ack], limit: int, queues: Mapping[str, int] | None = None) -> Cycled:
+    async def cycle(
+        self,
+        acks: Sequence[Ack],
+        limit: int,
+        queues: Mapping[str, int] | None = None,
+        groups: Mapping[str, int] | None = None,
+    ) -> Cycled:
         """Acknowledge attempts, then claim up to ``limit`` ready runs: greater priority, then earlier due first.
 
-        With ``queues`` only runs of these queues, and of each at most so many.
+        With ``queues`` only runs of these queues, and of each at most so many. With ``groups`` at most so many of each
+        of these groups; what is beyond holds up nobody else.
+
+        Before it claims, waiting runs that have passed ``deadlines.lapses_us`` become what ``deadlines.lapse`` says,
+        whatever they wait for: their instant, their key, their queue or a node. With ``limit`` 0 too.
 
         An acknowledgement counts if the run's token is the one it names; the run is then brought up to date in
         place, and is history if it has ended. A claimed run is RUNNING on this node, with a new token.

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
-from heapq import heappop, heappush, nlargest
+from heapq import nlargest
 from itertools import chain
 from typing import Any
 
 from asyncsched.clock import Clock, SystemClock
+from asyncsched.deadlines import lapse
 from asyncsched.retry import NO_RETRY
-from asyncsched.run import FINAL, HandedBack, Run, RunStatus, Settled, settle
-from asyncsched.stores._base import Ack, Amendment, Cycled, Declared, FireOrder, Reconciled, RunFilter, Standing, Store
+from asyncsched.run import FINAL, NO_TERMS, HandedBack, Run, RunStatus, Settled, settle
+from asyncsched.stores._base import (
+    Ack,
+    Amendment,
+    Cycled,
+    Declared,
+    FireOrder,
+    Reconciled,
+    RunFilter,
+    Standing,
+    Store,
+)
+from asyncsched.stores._blocked import BlockedRuns, MemoryGraphs
+from asyncsched.stores._pieces import Pieces
+from asyncsched.stores._standing import StandingRuns
+from asyncsched.stores._waiting import BoundedRuns, WaitingRoom
 
 # Tasks that were never declared have none of their own.
 _HISTORY_LIMIT = 100
@@ -23,6 +37,7 @@ class _Kept:
     __slots__ = (
         "declaration",
         "history_limit",
+        "made",
         "next_us",
         "paused_until_us",
         "skip_us",
@@ -40,6 +55,7 @@ class _Kept:
         self.version = version
         self.paused_until_us = paused_until_us
         self.skip_us: int | None = None
+        self.made = 0
 
     def standing(self) -> Standing:
         return Standing(
@@ -51,6 +67,7 @@ class _Kept:
             self.history_limit,
             self.paused_until_us,
             self.skip_us,
+            self.made,
         )
 
 
@@ -66,7 +83,7 @@ class _History(list[Run[Any]]):
         self.limit = limit
 
 
-class MemoryStore(Store):
+class MemoryStore(MemoryGraphs, Store):
     """Keeps everything until the process ends. Leaving a scheduler and entering it again keeps it too."""
 
     answers_at_once = True
@@ -76,13 +93,13 @@ class MemoryStore(Store):
         self._now_us: Callable[[], int] = SystemClock().now_us
         self._tasks: dict[str, _Kept] = {}
         self._live: dict[str, Run[Any]] = {}
-        self._ready: dict[str, list[tuple[int, int, int, Run[Any]]]] = {}
-        self._delayed: list[tuple[int, int, Run[Any]]] = []
-        self._holders: dict[str, set[str]] = {}
-        self._queued: dict[str, deque[Run[Any]]] = {}
-        self._ended: dict[str, Run[Any]] = {}
-        self._history: dict[str, _History] = {}
-        self._written = 0
+        self._bounded = BoundedRuns()
+        self._room = WaitingRoom(self._bounded)
+        self._admit = self._room.admit
+        self._standing = StandingRuns()
+        self._blocked = BlockedRuns()
+        self._ended: Pieces[Run[Any]] = Pieces()
+        self._history: Pieces[_History] = Pieces()
         self._edits = 0
 
     def __str__(self) -> str:
@@ -126,7 +143,7 @@ class MemoryStore(Store):
         if kept is not None:
             kept.limit = declared.history_limit
             for _ in range(len(kept) - declared.history_limit):
-                del self._ended[kept.pop(0).id]
+                self._forget(kept.pop(0))
         return put
 
     async def amend(self, task: str, version: int, amendment: Amendment) -> Standing | None:
@@ -139,6 +156,7 @@ class MemoryStore(Store):
 
     async def drop_task(self, task: str) -> list[Run[Any]]:
         self._tasks.pop(task, None)
+        self._blocked.forget(task)
         waiting = [run.id for run in self._live.values() if run.task == task]
         return await self.cancel(waiting, "its task was removed") if waiting else []
 
@@ -148,28 +166,75 @@ class MemoryStore(Store):
     async def fire(self, orders: Sequence[FireOrder]) -> set[str]:
         won = set()
         now_us = self._now_us()
-        for task, version, was_us, next_us, runs, skips in orders:
+        for task, version, was_us, next_us, runs, skips, counted in orders:
             known = self._tasks.get(task)
             if known is None or known.version != version or known.next_us != was_us:
                 continue
             if was_us is not None and was_us > now_us:
                 continue
             known.next_us = next_us
+            if counted:
+                known.made += counted
+            unwritten = None
             for run in runs:
+                if run.terms.once is not None and not self._standing.fired(run, now_us):
+                    self._keep(run)
+                    unwritten = run.id
+                    continue
+                if unwritten is not None and run.flow == unwritten:
+                    continue
                 self._live[run.id] = run
+                if run.edges is not None and run.edges.blocked:
+                    self._blocked.hold(run)
+                    continue
                 self._admit(run, now_us)
             for skip in skips:
                 self._keep(skip)
             won.add(task)
         return won
 
-    async def submit(self, runs: Sequence[Run[Any]]) -> None:
+    async def submit(self, runs: Sequence[Run[Any]]) -> list[Run[Any]]:
         now_us = self._now_us()
+        standing: list[Run[Any]] = []
+        merged: dict[str, Run[Any]] = {}
+        fired = self._fired(runs[0].task) if runs and runs[0].terms.backfill else None
         for run in runs:
-            self._live[run.id] = run
-            self._admit(run, now_us)
+            stands = merged.get(run.flow) if merged else None
+            if stands is None and fired is not None and run.scheduled_us is not None:
+                stands = fired.setdefault((run.task, run.scheduled_us), run)
+            if stands is None or stands is run:
+                stands = self._submit(run, now_us)
+            if stands is not run:
+                merged[run.id] = stands
+            standing.append(stands)
+        return standing
 
-    async def cycle(self, acks: Sequence[Ack], limit: int, queues: Mapping[str, int] | None = None) -> Cycled:
+    def _fired(self, task: str) -> dict[tuple[str, int | None], Run[Any]]:
+        """The runs of the fires of a task, by task and instant."""
+        kept = chain(self._live.values(), self._history.get(task) or ())
+        return {(run.task, run.scheduled_us): run for run in kept if run.status is not RunStatus.SKIPPED}
+
+    def _submit(self, run: Run[Any], now_us: int) -> Run[Any]:
+        if run.terms.once is not None:
+            standing, moved = self._standing.submitted(run, now_us)
+            if moved:
+                self._room.move(standing, run.due_us)
+            if standing is not run:
+                return standing
+        self._live[run.id] = run
+        if run.edges is not None and run.edges.blocked:
+            self._blocked.hold(run)
+        else:
+            self._admit(run, now_us)
+        return run
+
+    async def cycle(
+        self,
+        acks: Sequence[Ack],
+        limit: int,
+        queues: Mapping[str, int] | None = None,
+        groups: Mapping[str, int] | None = None,
+    ) -> Cycled:
         now_us = self._now_us()
         accepted = []
         for ack in acks:
@@ -179,44 +244,25 @@ class MemoryStore(Store):
             accepted.append(ack)
             run.apply(settled)
             if run.status in FINAL:
-                self._end(run)
+                self._end(run, now_us)
             else:
                 self._admit(run, now_us)
-        while self._delayed and self._delayed[0][0] <= now_us:
-            run = heappop(self._delayed)[2]
-            if run.status is RunStatus.PENDING:
-                self._admit(run, now_us)
-        left = None if queues is None else dict(queues)
-        claimed: list[Run[Any]] = []
-        while (ready := self._foremost(left)) is not None and len(claimed) < limit:
-            run = heappop(ready)[3]
-            if left is not None:
-                left[run.queue] -= 1
-            run.start(self._node, now_us)
-            claimed.append(run)
-        return Cycled(accepted, claimed, self._next_due_us(now_us, more=ready is not None))
+        bounded = self._bounded
+        lapsed = self._lapse(now_us) if bounded.waiting else ()
+        claimed, next_us = self._room.claim(self._node, limit, queues, groups, now_us)
+        return Cycled(accepted, claimed, next_us, lapsed, bounded.next_us() if bounded.waiting else None)
 
-    def _foremost(self, left: Mapping[str, int] | None) -> list[tuple[int, int, int, Run[Any]]] | None:
-        """The queue whose first run goes before those of all others that may be claimed from."""
-        best = None
-        if left is None and len(self._ready) == 1:  # as it is in most programs
-            (best,) = self._ready.values()
-            while best and best[0][3].status is not RunStatus.PENDING:
-                heappop(best)
-            return best or None
-        for queue, ready in self._ready.items():
-            while ready and ready[0][3].status is not RunStatus.PENDING:
-                heappop(ready)
-            if ready and (left is None or left.get(queue, 0) > 0) and (best is None or ready[0] < best[0]):
-                best = ready
-        return best
-
-    def _next_due_us(self, now_us: int, *, more: bool) -> int | None:
-        if more:
-            return now_us
-        while self._delayed and self._delayed[0][2].status is not RunStatus.PENDING:
-            heappop(self._delayed)
-        return self._delayed[0][0] if self._delayed else None
+    def _lapse(self, now_us: int) -> list[Run[Any]]:
+        """End the runs that have waited too long."""
+        lapsed = []
+        for run in self._bounded.due(now_us):
+            settled = lapse(run, now_us)
+            if settled is not None:
+                run.apply(settled)
+                self._end(run, now_us)
+                self._room.left_behind()
+                lapsed.append(run)
+        return lapsed
 
     async def cancel(self, run_ids: Collection[str], reason: str) -> list[Run[Any]]:
         now_us = self._now_us()
@@ -224,77 +270,48 @@ class MemoryStore(Store):
         waiting = [run for run in named if run is not None and run.status is RunStatus.PENDING]
         for run in waiting:
             run.apply(Settled(RunStatus.CANCELLED, now_us, reason=reason))
-            self._end(run)
+            self._end(run, now_us)
+            self._room.left_behind()
         return waiting
 
     async def runs(self, wanted: RunFilter) -> list[Run[Any]]:
-        kept = self._history.values() if wanted.task is None else [self._history.get(wanted.task, ())]
-        fitting = (
-            run
-            for run in chain(self._live.values(), *kept)
-            if wanted.task in (None, run.task) and (wanted.status is None or run.status in wanted.status)
-        )
-        return nlargest(wanted.limit, fitting, key=_age)
+        kept = self._history.values() if wanted.task is None else [self._history.get(wanted.task) or ()]
+        return nlargest(wanted.limit, filter(wanted.fits, chain(self._live.values(), *kept)), key=_age)
 
     async def run(self, run_id: str) -> Run[Any] | None:
         return self._live.get(run_id) or self._ended.get(run_id)
 
     def recent(self, task: str) -> Sequence[Run[Any]]:
-        return list(reversed(self._history.get(task, ())))
+        return list(reversed(self._history.get(task) or ()))
 
-    def _admit(self, run: Run[Any], now_us: int) -> None:
-        """Let the run wait for its instant, then for its key; with both it is ready."""
-        self._written += 1
-        if run.due_us > now_us:
-            heappush(self._delayed, (run.due_us, self._written, run))
-            return
-        priority, queue, key, limit = run.terms
-        if key is not None:
-            holders = self._holders.setdefault(key, set())
-            # A run that is tried again has kept its place.
-            if run.id not in holders and len(holders) >= limit:
-                self._queued.setdefault(key, deque()).append(run)
-                return
-            holders.add(run.id)
-        ready = self._ready.get(queue)
-        if ready is None:
-            ready = self._ready[queue] = []
-        heappush(ready, (-priority, run.due_us, self._written, run))
-
-    def _end(self, run: Run[Any]) -> None:
+    def _end(self, run: Run[Any], now_us: int) -> None:
         """Move a run that has ended to the history, and let the next of its key be ready."""
         del self._live[run.id]
         self._keep(run)
-        key = run.terms.limit_key
-        if key is not None and run.id in self._holders.get(key, ()):
-            self._pass_on(key, run.id)
-
-    def _pass_on(self, key: str, held_by: str) -> None:
-        """Let the next run that waits for the key have the place of the one that held it."""
-        holders, waiting = self._holders[key], self._queued.get(key)
-        holders.discard(held_by)
-        while waiting:
-            following = waiting.popleft()
-            if following.status is RunStatus.PENDING:
-                holders.add(following.id)
-                self._admit(following, self._now_us())
-                break
-        if not waiting:
-            self._queued.pop(key, None)
-        if not holders:
-            del self._holders[key]
+        if run.edges is not None:
+            self._blocked.ended(run)
+        terms = run.terms
+        if terms is NO_TERMS:
+            return
+        if terms.limit_key is not None:
+            self._room.release(run, now_us)
+        if terms.once is not None:
+            self._standing.ended(run, now_us)
 
     def _keep(self, run: Run[Any]) -> None:
         kept = self._history.get(run.task)
         if kept is None:
             known = self._tasks.get(run.task)
             kept = _History(_HISTORY_LIMIT if known is None else known.history_limit)
-            self._history[run.task] = kept
+            self._history.of(run.task)[run.task] = kept
         if kept.limit:
             if len(kept) == kept.limit:
-                del self._ended[kept.pop(0).id]
+                self._forget(kept.pop(0))
             kept.append(run)
-            self._ended[run.id] = run
+            self._ended.of(run.id)[run.id] = run
+
+    def _forget(self, run: Run[Any]) -> None:
+        del self._ended.of(run.id)[run.id]
 
 
 def _age(run: Run[Any]) -> tuple[int, int, str]:

@@ -89,9 +89,10 @@ class Stage:
         return list(runs.values())
 
     def skips(self, task: str | None = None) -> list[Run[Any]]:
-        """The recorded skips, in order: of one task, or of all."""
+        """The recorded skips of fires, and the runs that were skipped, in order: of one task, or of all."""
         name = None if task is None else self._task_id(task)
-        return [event.run for event in self.events if isinstance(event, FireSkipped) and name in (None, event.task)]
+        ended = (event for event in self.events if isinstance(event, FireSkipped | RunEnded))
+        return [event.run for event in ended if event.run.status is RunStatus.SKIPPED and name in (None, event.task)]
 
     def fires(self, task: str) -> list[str]:
         """For which instants the task ran, in order, as ISO texts in its zone: ``"2026-03-27T18:00+01:00"``."""

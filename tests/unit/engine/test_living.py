@@ -9,7 +9,7 @@ import pytest
 
 from asyncsched._engine.living import ArmedTask, Living, LivingRun, Reminder
 from asyncsched.clock import from_us
-from asyncsched.policy import Overdue
+from asyncsched.fires import Overdue
 from asyncsched.run import Run
 from asyncsched.stores import Standing
 from asyncsched.task import Task

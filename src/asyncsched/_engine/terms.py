@@ -1,0 +1,77 @@
+"""On which terms the runs of a task wait: what its policy says, and what keys make of the arguments. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from asyncsched.deadlines import bounds_of
+from asyncsched.limits import Debounce, Once, Unique, limit_key, unique_key
+from asyncsched.policy import DEFAULT_POLICY
+from asyncsched.run import NO_TERMS, Terms
+from asyncsched.submission import Keys, Submission, keys_of
+from asyncsched.task import Task
+
+_US = timedelta(microseconds=1)
+_NOW = Submission()
+
+
+def fire_terms(task: Task[..., Any]) -> Terms:
+    """The terms of the runs of its fires, which are all called alike.
+
+    A fire has an instant of its own: it waits for no ``debounce``.
+    """
+    if task.policy is DEFAULT_POLICY:
+        return NO_TERMS
+    once = task.policy.once
+    return _terms(task, _NOW, task.fire_keys, None if isinstance(once, Debounce) else once)
+
+
+def common_terms(task: Task[..., Any], how: Submission) -> Terms | None:
+    """The terms of all runs that are submitted so; ``None`` if they depend on the arguments."""
+    policy = task.policy
+    if policy.key is not None or not isinstance(policy.unique, bool):
+        return None
+    return call_terms(task, (), {}, how)
+
+
+def call_terms(task: Task[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], how: Submission) -> Terms:
+    """The terms of a run that is submitted with these arguments.
+
+    Raises:
+        ArgumentsError: a key cannot be made of them.
+    """
+    if task.policy is DEFAULT_POLICY and how == _NOW:
+        return NO_TERMS
+    keys = keys_of(task.policy, task.signature, args, kwargs)
+    if how.unique is not None:
+        return _terms(task, how, keys._replace(unique=how.unique), _unique(how.unique_for))
+    return _terms(task, how, keys, _by_hand(task) if how.by_hand else task.policy.once)
+
+
+def _terms(task: Task[..., Any], how: Submission, keys: Keys, once: Once | None) -> Terms:
+    policy = task.policy
+    limited = task.id if keys.limit is None else limit_key(task.id, keys.limit)
+    once_key = None
+    if once is not None:
+        once_key = unique_key(task.id, keys.unique or "") if isinstance(once, Unique) else limited
+    return Terms(
+        policy.priority if how.priority is None else how.priority,
+        policy.queue if how.queue is None else how.queue,
+        None if policy.limit is None and policy.rate is None else limited,
+        policy.limit,
+        policy.rate,
+        once,
+        once_key,
+        bounds_of(policy),
+    )
+
+
+def _by_hand(task: Task[..., Any]) -> Once | None:
+    """One live run is all that remains of what makes one of several where somebody wants just this run."""
+    return Unique() if task.policy.unique else None
+
+
+def _unique(keep: timedelta | None) -> Once:
+    return Unique(0 if keep is None else keep // _US)

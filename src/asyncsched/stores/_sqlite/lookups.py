@@ -1,0 +1,71 @@
+"""What the SQLite store is asked about runs: by id, by filter, by task."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from asyncsched.run import FINAL
+from asyncsched.stores._base import RunFilter
+from asyncsched.stores._sqlite.rows import COLUMNS, Row
+
+# The instant of a run; and, of runs that were made at once, which is the newer.
+_INSTANT, _AGE = "coalesce(scheduled_at, created_at)", "created_at DESC, coalesce(scheduled_at, due_at) DESC, id DESC"
+
+
+def find(db: sqlite3.Connection, wanted: RunFilter) -> list[Row]:
+    """The runs that fit, newest first."""
+    where, values = _conditions(wanted)
+    parts = [
+        f"SELECT {COLUMNS} FROM (SELECT {COLUMNS} FROM asyncsched_{table}{where} ORDER BY {_AGE} LIMIT ?)"
+        for table in _tables(wanted)
+    ]
+    if not parts:
+        return []
+    query = f"SELECT * FROM ({' UNION ALL '.join(parts)}) ORDER BY {_AGE} LIMIT ?"
+    return list(map(Row._make, db.execute(query, (*((*values, wanted.limit) * len(parts)), wanted.limit))))
+
+
+def _tables(wanted: RunFilter) -> list[str]:
+    """Where such runs are: the history may be long, and those that have not ended are not there."""
+    live = wanted.status is None or not FINAL.issuperset(wanted.status)
+    ended = wanted.status is None or not FINAL.isdisjoint(wanted.status)
+    return ["runs"] * live + ["history"] * ended
+
+
+def _conditions(wanted: RunFilter) -> tuple[str, list[Any]]:
+    conditions: list[str] = []
+    values: list[Any] = []
+    if wanted.task is not None:
+        conditions.append("task = ?")
+        values.append(wanted.task)
+    if wanted.flow is not None:
+        conditions.append("(flow = ? OR (flow IS NULL AND id = ?))")
+        values += [wanted.flow, wanted.flow]
+    choices: tuple[tuple[str, Collection[str] | None], ...] = (("status", wanted.status), ("reason", wanted.reason))
+    for column, choice in choices:
+        if choice is not None:
+            conditions.append(f"{column} IN ({', '.join('?' * len(choice))})")
+            values += [str(one) for one in choice]
+    if wanted.since_us is not None:
+        conditions.append(f"{_INSTANT} >= ?")
+        values.append(wanted.since_us)
+    if wanted.until_us is not None:
+        conditions.append(f"{_INSTANT} < ?")
+        values.append(wanted.until_us)
+    return (f" WHERE {' AND '.join(conditions)}" if conditions else ""), values
+
+
+def last_ended(db: sqlite3.Connection, tasks: Sequence[str], most: int) -> dict[str, list[Row]]:
+    """The latest ended runs of each of these tasks, at most so many of each, oldest first."""
+    if db.execute("SELECT 1 FROM asyncsched_history LIMIT 1").fetchone() is None:
+        return {}
+    found: dict[str, list[Row]] = {}
+    for task in tasks:
+        rows = db.execute(
+            f"SELECT {COLUMNS} FROM asyncsched_history WHERE task = ? ORDER BY seq DESC LIMIT ?", (task, most)
+        ).fetchall()
+        if rows:
+            found[task] = [Row._make(row) for row in reversed(rows)]
+    return found

@@ -1,0 +1,443 @@
+"""What a file adds to the contract: other processes, trouble with the disk, and what is written at once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import sqlite3
+import stat
+from collections.abc import AsyncIterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from asyncsched.clock import SystemClock
+from asyncsched.errors import ArgumentsError, ConfigError, MisuseError, StoreError
+from asyncsched.ids import RunIds
+from asyncsched.limits import Rate
+from asyncsched.retry import NO_RETRY
+from asyncsched.run import NO_TERMS, Run, RunStatus, Succeeded, Terms, settle
+from asyncsched.stores import Ack, Declared, FireOrder, RunFilter
+from asyncsched.stores._sqlite import connection, schema
+from asyncsched.stores.sqlite import SQLiteStore, store_at
+from asyncsched.triggers import Every
+
+CLOCK = SystemClock()
+_ids = RunIds(Random(7))
+
+
+def a_run(task: str = "t", *, args: tuple[Any, ...] = (), terms: Terms = NO_TERMS) -> Run[Any]:
+    now_us = CLOCK.now_us()
+    return Run(_ids.make(now_us), task, now_us, now_us, args=args, terms=terms)
+
+
+async def end(store: SQLiteStore, *runs: Run[Any], result: Any = None) -> None:
+    now_us = CLOCK.now_us()
+    await store.cycle([Ack(run, run.token, settle(Succeeded(result), 1, NO_RETRY, now_us)) for run in runs], 0)
+
+
+@contextlib.asynccontextmanager
+async def opened(path: Path, node: str = "n1") -> AsyncIterator[SQLiteStore]:
+    store = SQLiteStore(path)
+    await store.open(node, CLOCK)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def vanish(store: SQLiteStore) -> None:
+    """Let go of the file as the end of a process does."""
+    assert store._lock is not None
+    store._lock.vanish()
+    store._lock = None
+    await store._stop()
+
+
+def rows(path: Path, query: str) -> list[tuple[Any, ...]]:
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        return db.execute(query).fetchall()
+
+
+def change(path: Path, *statements: str) -> None:
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
+        for statement in statements:
+            db.execute(statement)
+
+
+# --- the file
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "jobs.db"
+
+
+async def test_the_file_is_for_its_owner_alone_and_nothing_else_is_left(path: Path) -> None:
+    async with opened(path) as store:
+        await store.submit([a_run()])
+        for file in path.parent.iterdir():
+            assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
+    assert list(path.parent.iterdir()) == [path]
+
+
+async def test_it_can_be_opened_and_closed_again_and_again(path: Path) -> None:
+    store = SQLiteStore(path)
+    for number in range(5):
+        await store.open("n", CLOCK)
+        await store.submit([a_run()])
+        assert len(await store.runs(RunFilter())) == number + 1
+        await store.close()
+        await store.close()
+    with pytest.raises(MisuseError, match="is not open"):
+        await store.runs(RunFilter())
+
+
+def test_two_processes_make_one_schema(path: Path) -> None:
+    path.touch()
+    first, second = (connection.connect(str(path), synchronous="full") for _ in range(2))
+    with contextlib.closing(first), contextlib.closing(second):
+        schema.migrate(first, 1)
+        schema.migrate(second, 2)
+        applied = second.execute("SELECT number, applied_at FROM asyncsched_migrations").fetchall()
+    assert applied == [(number + 1, 1) for number in range(len(schema.STEPS))]
+
+
+async def test_the_tables_may_stand_beside_those_of_the_program(path: Path) -> None:
+    change(path, "CREATE TABLE tasks (id)", "CREATE TABLE runs (id)", "PRAGMA user_version = 7")
+    async with opened(path) as store:
+        await store.submit([a_run()])
+    assert rows(path, "PRAGMA user_version") == [(7,)]
+
+
+@pytest.mark.parametrize(
+    ("url", "path", "synchronous"),
+    [
+        ("sqlite:///jobs.db", "jobs.db", "full"),
+        ("sqlite:////var/lib/jobs.db", "/var/lib/jobs.db", "full"),
+        ("sqlite:///a%20b.db?synchronous=normal", "a b.db", "normal"),
+    ],
+)
+def test_a_url_names_the_file(url: str, path: str, synchronous: str) -> None:
+    store = store_at(url)
+    assert (str(store), store._synchronous) == (f"sqlite {path}", synchronous)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["sqlite:", "sqlite://", "sqlite:///", "sqlite://jobs.db", "sqlite:jobs.db", "sqlite:///:memory:",
+     "sqlite:///a.db?sync=off", "sqlite:///a.db?synchronous=off", "sqlite:///a.db#x"],
+)  # fmt: skip
+def test_a_url_that_names_no_file_is_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"sqlite:///jobs.db|give the path of a file|one of 'full', 'normal'"):
+        store_at(url)
+
+
+# --- trouble
+
+
+async def refused(path: Path) -> str:
+    store = SQLiteStore(path)
+    with pytest.raises(StoreError) as caught:
+        await store.open("n", CLOCK)
+    await store.close()
+    return str(caught.value)
+
+
+async def test_a_missing_directory_is_told(tmp_path: Path) -> None:
+    assert f"the directory {tmp_path / 'no'} does not exist" in await refused(tmp_path / "no" / "jobs.db")
+
+
+async def test_a_directory_in_its_place_is_told(tmp_path: Path) -> None:
+    assert "that is a directory" in await refused(tmp_path)
+
+
+async def test_a_file_that_is_no_database_is_told_and_left_alone(path: Path) -> None:
+    path.write_bytes(b"these are my notes, not a database" * 100)
+    assert "not an SQLite database" in await refused(path)
+    assert path.read_bytes().startswith(b"these are my notes")
+
+
+async def test_a_damaged_file_is_told(path: Path) -> None:
+    async with opened(path) as store:
+        await store.submit([a_run() for _ in range(300)])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4096] + b"\xff" * (len(whole) - 4096))
+    assert "damaged" in await refused(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write what it likes")
+async def test_a_file_that_cannot_be_written_is_told(path: Path) -> None:
+    path.touch(0o400)
+    assert "right to write" in await refused(path)
+
+
+async def test_a_newer_schema_is_refused_and_left_alone(path: Path) -> None:
+    async with opened(path):
+        pass
+    change(path, "INSERT INTO asyncsched_migrations VALUES (99, '0099 what is to come', 'x', 0)")
+    assert "newer than this version of asyncsched" in await refused(path)
+    assert "0099 what is to come" in await refused(path)
+
+
+async def test_a_schema_that_was_changed_by_hand_is_refused(path: Path) -> None:
+    async with opened(path):
+        pass
+    change(path, "UPDATE asyncsched_migrations SET checksum = 'x'")
+    assert "is not that of asyncsched" in await refused(path)
+
+
+@pytest.mark.parametrize(
+    ("mounts", "kind"),
+    [
+        ("rootfs / ext4 rw 0 0\nserver:/x /srv nfs4 rw 0 0\n", "nfs4"),
+        ("rootfs / ext4 rw 0 0\nserver:/x /srv/jobs\\040db 9p rw 0 0\n", None),
+        ("server:/ / nfs rw 0 0\n/dev/x /srv ext4 rw 0 0\n", None),
+        ("nonsense\n", None),
+        ("", None),
+    ],
+)
+def test_a_network_file_system_is_known_by_its_mount(mounts: str, kind: str | None) -> None:
+    assert connection.network_kind(mounts, Path("/srv/jobs")) == kind
+
+
+async def test_a_full_disk_fails_the_verb_writes_nothing_of_it_and_is_over_when_there_is_room(path: Path) -> None:
+    async with opened(path) as store:
+        await store.submit([first := a_run(args=("x" * 5_000,))])
+        await fill(store)
+        runs = [a_run(args=("x" * 50_000,)) for _ in range(20)]
+        with pytest.raises(StoreError, match="the disk is full"):
+            await store.submit(runs)
+        assert [run.id for run in await store.runs(RunFilter())] == [first.id]
+        await fill(store, 1_000_000)
+        await store.submit(runs)
+        assert len((await store.cycle([], 100)).claimed) == 21
+
+
+async def fill(store: SQLiteStore, pages: int = 1) -> None:
+    """Let the file have so many pages, or as many as it has."""
+    assert store._writer is not None
+    await store._writer.ask(lambda db: db.execute(f"PRAGMA max_page_count = {pages}").fetchall())
+
+
+async def test_what_fails_fails_alone(path: Path) -> None:
+    async with opened(path) as store:
+        writer = store._writer
+        assert writer is not None
+        runs = [a_run() for _ in range(20)]
+        asked: list[Any] = [store.submit([run]) for run in runs]
+        asked.insert(10, writer.ask(lambda db: db.execute("nonsense")))
+        asked.insert(5, writer.ask(lambda _db: 1 / 0))
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        failed = [type(answer) for answer in answers if isinstance(answer, BaseException)]
+        assert failed == [ZeroDivisionError, StoreError]
+        assert {run.id for run in await store.runs(RunFilter())} == {run.id for run in runs}
+
+
+async def test_an_argument_that_cannot_be_stored_is_refused_before_anything_is_written(path: Path) -> None:
+    async with opened(path) as store:
+        with pytest.raises(ArgumentsError, match="argument 1="):
+            await store.submit([a_run(), a_run(args=(1, object()))])
+        assert await store.runs(RunFilter()) == []
+
+
+# --- many at once
+
+
+async def test_what_is_acknowledged_is_committed(path: Path) -> None:
+    async with opened(path) as store:
+        await asyncio.gather(*(store.submit([a_run()]) for _ in range(50)))
+        assert rows(path, "SELECT count(*) FROM asyncsched_runs") == [(50,)]
+
+
+async def test_many_who_ask_at_once_share_a_transaction(path: Path) -> None:
+    async with opened(path) as store:
+        commits: list[str] = []
+        assert store._writer is not None
+        await store._writer.ask(lambda db: db.set_trace_callback(commits.append))
+        await asyncio.gather(*(store.submit([a_run()]) for _ in range(200)))
+        assert commits.count("COMMIT") < 50
+
+
+async def test_the_log_is_moved_into_the_file_before_it_grows_without_end(path: Path) -> None:
+    async with opened(path) as store:
+        for _ in range(4):
+            await store.submit([a_run(args=("x" * 60_000,)) for _ in range(50)])
+        assert path.stat().st_size > 4_000_000
+        assert Path(f"{path}-wal").stat().st_size < 8_000_000
+
+
+async def test_a_caller_who_is_cancelled_leaves_runs_that_are_known(path: Path) -> None:
+    async with opened(path) as store:
+        run = a_run()
+        caller = asyncio.ensure_future(store.submit([run]))
+        await asyncio.sleep(0)
+        caller.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await caller
+        (claimed,) = (await store.cycle([], 10)).claimed
+        assert claimed is run
+
+
+# --- one object for one run
+
+
+async def test_whoever_holds_a_run_sees_what_becomes_of_it(path: Path) -> None:
+    async with opened(path) as store:
+        await store.submit([run := a_run(args=([1, 2],))])
+        assert await store.run(run.id) is run
+        assert (await store.cycle([], 10)).claimed == [run]
+        assert run.status is RunStatus.RUNNING
+        await end(store, run, result=5)
+        assert await store.runs(RunFilter()) == [run]
+        assert store.recent("t") == [run]
+
+
+async def test_what_nobody_holds_is_read_again(path: Path) -> None:
+    async with opened(path) as store:
+        await store.submit([a_run(args=(1, [2.5], {"a": None}))])
+        store._known.counted.clear()
+        (found,) = await store.runs(RunFilter())
+        assert (found.args, found.status) == ((1, [2.5], {"a": None}), RunStatus.PENDING)
+
+
+async def test_what_has_ended_is_known_without_asking_after_a_restart(path: Path) -> None:
+    declared = Declared("t", "", None, None, 3)
+    async with opened(path) as store:
+        await store.reconcile([declared])
+        for _ in range(5):
+            await store.submit([run := a_run()])
+            await end(store, *(await store.cycle([], 10)).claimed, result="done")
+    async with opened(path) as store:
+        await store.reconcile([declared])
+        recent = store.recent("t")
+        assert (len(recent), recent[0].id, recent[0].result) == (3, run.id, "done")
+
+
+# --- several processes
+
+
+async def test_of_two_nodes_one_fires(path: Path) -> None:
+    async with opened(path) as one, opened(path, "n2") as two:
+        now_us = CLOCK.now_us()
+        await one.reconcile([Declared("t", "", Every("1h"), now_us, 100)])
+        for step in range(20):
+            (standing,) = await one.standings(["t"])
+            assert standing.next_us is not None
+            orders = [
+                FireOrder("t", standing.version, standing.next_us, now_us - 20 + step, [a_run()], ()) for _ in range(2)
+            ]
+            won = await asyncio.gather(one.fire(orders[:1]), two.fire(orders[1:]))
+            assert sorted(map(len, won)) == [0, 1]
+        assert len(await two.runs(RunFilter())) == 20
+
+
+async def test_no_run_is_claimed_by_two(path: Path) -> None:
+    async with opened(path) as one, opened(path, "n2") as two:
+        await one.submit([a_run() for _ in range(200)])
+        found = await asyncio.gather(*(store.cycle([], 30) for _ in range(5) for store in (one, two)))
+        claimed = [run.id for cycled in found for run in cycled.claimed]
+        assert (len(claimed), len(set(claimed))) == (200, 200)
+
+
+async def test_a_run_that_another_node_ends_can_be_awaited_and_its_end_is_told(path: Path) -> None:
+    async with opened(path) as one, opened(path, "n2") as two:
+        hinted = asyncio.Event()
+        one.hint = hinted.set
+        await one.submit([run := a_run()])
+        (there,) = (await two.cycle([], 10)).claimed
+        assert there is not run
+        await end(two, there, result=[1])
+        async with asyncio.timeout(10):
+            assert await run == [1]
+            await hinted.wait()
+        assert list((await one.cycle([], 10)).lapsed) == [run]
+        assert (await one.cycle([], 10)).lapsed == ()
+
+
+async def test_that_another_node_has_submitted_is_told(path: Path) -> None:
+    async with opened(path) as one, opened(path, "n2") as two:
+        hinted = asyncio.Event()
+        one.hint = hinted.set
+        await two.submit([a_run()])
+        async with asyncio.timeout(10):
+            await hinted.wait()
+
+
+async def test_the_runs_of_a_process_that_vanished_are_handed_back_to_those_who_live(path: Path) -> None:
+    async with opened(path) as one:
+        hinted = asyncio.Event()
+        one.hint = hinted.set
+        other = SQLiteStore(path)
+        await other.open("n2", CLOCK)
+        await other.submit([a_run()])
+        (lost,) = (await other.cycle([], 10)).claimed
+        await vanish(other)
+        async with asyncio.timeout(10):
+            while not (claimed := (await one.cycle([], 10)).claimed):
+                hinted.clear()
+                await hinted.wait()
+        (run,) = claimed
+        assert (run.id, run.attempt, run.node) == (lost.id, 1, "n1")
+        assert run.token > lost.token
+        assert rows(path, "SELECT name FROM asyncsched_nodes") == [("n1",)]
+
+
+async def test_the_runs_of_a_process_that_lives_are_left_to_it(path: Path) -> None:
+    async with opened(path) as one:
+        await one.submit([a_run()])
+        (run,) = (await one.cycle([], 10)).claimed
+        async with opened(path, "n2") as two:
+            assert (await two.cycle([], 10)).claimed == []
+            await end(one, run)
+        assert run.status is RunStatus.SUCCESS
+
+
+# --- what was written by others
+
+
+async def test_a_run_that_cannot_be_read_is_parked_and_the_others_go_on(path: Path) -> None:
+    async with opened(path) as store:
+        await store.submit([bad := a_run(args=(1,)), good := a_run()])
+        bad_id = bad.id
+    del bad
+    change(path, f"UPDATE asyncsched_runs SET args = 'nonsense' WHERE id = '{bad_id}'")
+    async with opened(path) as store:
+        assert [run.id for run in (await store.cycle([], 10)).claimed] == [good.id]
+        cycled = await store.cycle([], 10)
+        assert (cycled.claimed, cycled.next_due_us) == ([], None)
+        ((state, reason, attempt),) = rows(
+            path, f"SELECT state, reason, attempt FROM asyncsched_runs WHERE id = '{bad_id}'"
+        )
+        assert (state, attempt) == (5, 0)
+        assert "cannot be read" in reason
+    change(path, "UPDATE asyncsched_runs SET args = '[[1]]'")
+    async with opened(path) as store:
+        assert {run.id for run in (await store.cycle([], 10)).claimed} == {bad_id, good.id}
+
+
+async def test_a_trigger_that_cannot_be_read_fires_nothing_and_the_others_stand(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with opened(path) as store:
+        await store.reconcile([Declared(task, "", Every("1h"), 5, 100) for task in ("bad", "good")])
+    change(path, """UPDATE asyncsched_tasks SET trigger = '{"kind": "gone"}' WHERE id = 'bad'""")
+    async with opened(path) as store:
+        with caplog.at_level(logging.WARNING):
+            found = {one.task: one for one in await store.standings(["bad", "good"])}
+    assert found["bad"].trigger is None
+    assert found["good"].trigger == Every("1h")
+    assert "bad" in caplog.text
+
+
+async def test_terms_that_cannot_be_read_are_those_by_default(path: Path) -> None:
+    async with opened(path) as store:
+        await store.submit([a_run(terms=Terms(limit_key="k", rate=Rate(1, 1_000_000))) for _ in range(3)])
+    change(path, "UPDATE asyncsched_runs SET terms = '{\"rate\": 5}'")
+    async with opened(path) as store:
+        assert len(await store.runs(RunFilter())) == 3
+        await store.cycle([], 10)
