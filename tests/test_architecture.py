@@ -24,25 +24,30 @@ ROOMS = """
     triggers/_interchange.py triggers/_cron.py triggers/_daytime.py triggers/_simple.py triggers/_calendar.py
     triggers/_combine.py triggers/_exclusion.py triggers/_sentence.py triggers/_english.py triggers/__init__.py
 2 values
-    retry.py ids.py limits.py keeper.py waiters.py edges.py run.py merge.py context.py graph.py results.py resource.py signature.py values.py links.py middleware.py
+    retry.py ids.py limits.py keeper.py waiters.py edges.py run.py merge.py context.py graph.py results.py
+    resource.py signature.py values.py links.py middleware.py
     surroundings.py blackout.py policy.py fires.py overlap.py
     deadlines.py backfill.py naming.py options.py submission.py events.py observed.py task.py phrases.py
     explanation.py evidence.py waits.py reasons.py
 3 seams
     stores/_graphs.py stores/_base.py executors/_base.py executors/_pace.py executors/_crew.py
 4 behind them
-    stores/_pieces.py stores/_standing.py stores/_waiting.py stores/_blocked.py stores/memory.py stores/__init__.py executors/loop.py
+    stores/_pieces.py stores/_standing.py stores/_waiting.py stores/_blocked.py stores/memory.py stores/__init__.py
+    executors/loop.py
     stores/_sqlite/__init__.py stores/_sqlite/rows.py stores/_sqlite/connection.py stores/_sqlite/schema.py
     stores/_sqlite/threads.py stores/_sqlite/nodes.py stores/_sqlite/places.py stores/_sqlite/unit.py
-    stores/_sqlite/rescue.py stores/_sqlite/neighbours.py stores/_sqlite/abroad.py stores/_sqlite/claims.py stores/_sqlite/tasks.py stores/_sqlite/graphs.py
+    stores/_sqlite/rescue.py stores/_sqlite/neighbours.py stores/_sqlite/abroad.py stores/_sqlite/claims.py
+    stores/_sqlite/tasks.py stores/_sqlite/graphs.py
     stores/_sqlite/lookups.py stores/_sqlite/desk.py stores/_sqlite/presence.py stores/_sqlite/graph_verbs.py
     stores/sqlite.py
     executors/thread.py
     executors/_child.py executors/process.py executors/shell.py executors/__init__.py
 5 engine
-    _engine/__init__.py _engine/timer.py _engine/bus.py _engine/turns.py _engine/ledger.py _engine/resources.py _engine/terms.py _engine/living.py _engine/places.py _engine/flows.py
+    _engine/__init__.py _engine/timer.py _engine/bus.py _engine/turns.py _engine/ledger.py _engine/resources.py
+    _engine/terms.py _engine/living.py _engine/places.py _engine/flows.py
     _engine/watcher.py
-    _engine/capacity.py _engine/runner.py _engine/cycle.py _engine/custody.py _engine/firing.py _engine/arming.py _engine/intake.py
+    _engine/capacity.py _engine/runner.py _engine/cycle.py _engine/custody.py _engine/firing.py _engine/arming.py
+    _engine/intake.py
     _engine/host.py _engine/engine.py _engine/runs.py _engine/backfilling.py _engine/explaining.py _engine/tasks.py
 6 facade
     decorators.py registry.py signals.py in_thread.py lifespan.py scheduler.py __init__.py
@@ -257,8 +262,8 @@ def test_only_the_timer_waits_for_time(file: str) -> None:
         found = [wait for wait in found if not wait.endswith("threading.Timer")]
     if file == "executors/process.py":
         found = [wait for wait in found if not wait.endswith(": wait")]
-    # Its threads wait for calls; and outcomes that are there already are fetched 1 ms later at most, which is no instant
-    # that anything is due at: never on a loop that leaps through time.
+    # Its threads wait for calls; and outcomes that are there already are fetched 1 ms later at most, at which nothing is
+    # due: never on a loop that leaps through time.
     if file == "executors/_crew.py":
         found = [wait for wait in found if not wait.endswith((": acquire", ": call_later"))]
     assert file == "_engine/timer.py" or file.startswith("testing/") or found == []

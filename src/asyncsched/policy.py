@@ -145,6 +145,11 @@ class Policy:
         return self.debounce or self.cooldown
 
     @property
+    def timed(self) -> bool:
+        """Whether attempts or runs may run out of time."""
+        return self.timeout is not None or self.run_timeout is not None
+
+    @property
     def timeout_us(self) -> int | None:
         """``timeout`` in microseconds."""
         return None if self.timeout is None else self.timeout // _US

@@ -10,7 +10,7 @@ from types import FunctionType, MappingProxyType, MethodType
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, Unpack, cast, overload
 
 from asyncsched.errors import ArgumentsError, ConfigError
-from asyncsched.links import NO_LINKS, Links, links_of
+from asyncsched.links import NO_LINKS, Links, links_of, may_link
 from asyncsched.naming import task_id
 from asyncsched.observed import Home, LiveState, Observed
 from asyncsched.options import (
@@ -181,8 +181,10 @@ class Task(Call[P, R_co], Observed[R_co]):
         self.id = task_id(func, options.get("id"), self.group, options.get("name"))
         if "executor" in options or type(self) not in _KINDS:
             self.executor = executor_of(func, options.get("executor"))
-        if (links := links_of(func, options, own_trigger=self.trigger is not None)) is not NO_LINKS:
-            self.links = links
+        if may_link(func, options):
+            links = links_of(func, options, own_trigger=self.trigger is not None)
+            if links is not NO_LINKS:
+                self.links = links
         if "anchor" in options:
             check_anchor(self.policy.anchor, self.trigger)
         if self.trigger is not None or self.args or self.kwargs:

@@ -253,6 +253,8 @@ def dump_error(error: BaseException | None) -> str | None:
     said: dict[str, Any] = {"type": type(error).__name__, "message": _message(error)}
     if isinstance(error, UpstreamFailed):
         said["upstreams"] = error.upstreams
+    elif isinstance(error, RunFailed):
+        said["reason"] = error.reason
     try:
         said["traceback"] = "".join(traceback.format_exception(error))[-20_000:]
     except Exception:  # an error whose own text cannot be made
@@ -272,6 +274,8 @@ def load_error(text: str | None, run_id: str) -> BaseException | None:
         return RunFailed(f"run {run_id} failed; its stored error cannot be read: {text[:80]!r}", run_id=run_id)
     if upstreams is not None:
         return UpstreamFailed(message, run_id=run_id, upstreams=upstreams)
+    if kind == RunFailed.__name__:  # said by a store, or read back before
+        return RunFailed(message, run_id=run_id, reason=said.get("reason"))
     error = RunFailed(f"{kind}: {message}", run_id=run_id, reason=kind)
     if trace:
         error.add_note(f"As it was recorded when it was raised:\n{trace}")

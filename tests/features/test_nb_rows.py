@@ -218,18 +218,16 @@ def test_nb22_idle_costs_nothing() -> None:
         registry.register(Task(nothing, every="1h", id=f"t{number}"))
     awake = registry.register(Task(nothing, id="awake"))
 
-    async def idle() -> tuple[int, float]:
+    async def idle() -> int:
         async with Scheduler(registry=registry, tz="UTC"):
             await (await awake.submit())  # which wakes the watcher of the loop: it must go to sleep again
             await asyncio.sleep(0.3)
-            wakes, cpu = selector.wakes, time.process_time()
+            wakes = selector.wakes
             await asyncio.sleep(5)
-            return selector.wakes - wakes, time.process_time() - cpu
+            return selector.wakes - wakes
 
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selector)) as runner:
-        wakes, cpu = runner.run(idle())
-    assert wakes <= 2  # one of them is the test's own sleep
-    assert cpu < 0.005
+        assert runner.run(idle()) <= 2  # one of them is the test's own sleep; its CPU is a figure of the benchmarks
 
 
 @pytest.mark.feature("NB24")

@@ -4,7 +4,6 @@ A line with ``type: ignore`` is a mistake that both must find; an ignore that is
 """
 
 # pyright: reportUnnecessaryTypeIgnoreComment=true
-# ruff: noqa: B008 - as a default value is how result_of is meant to be used
 
 from __future__ import annotations
 

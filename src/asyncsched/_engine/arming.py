@@ -18,6 +18,7 @@ from asyncsched.errors import ConfigError
 from asyncsched.events import TaskAdded, TaskChanged, TaskPaused, TaskResumed, TookOver
 from asyncsched.fires import first_fire
 from asyncsched.observed import Home
+from asyncsched.policy import DEFAULT_POLICY
 from asyncsched.run import Run, RunStatus
 from asyncsched.stores import FOREVER, Amendment, Declared, RunFilter, Standing, Store
 from asyncsched.task import Task
@@ -84,12 +85,14 @@ class Arming:
 
     def declare(self, task: Task[..., Any], now_us: int) -> Declared:
         """The task as the store is told of it, its trigger bound to this scheduler's surroundings."""
-        self._living.broken.pop(task.id, None)
-        if task.signature.resources:
+        if self._living.broken:
+            self._living.broken.pop(task.id, None)
+        signature = task.signature
+        if signature.resources:
             self._around(task)  # before the store hears of it
         zone = task.tz or self._tz
         if task.trigger is None:
-            return Declared(task.id, "", None, None, task.policy.history_limit, task.signature)
+            return Declared(task.id, "", None, None, task.policy.history_limit, signature)
         bound = task.trigger.bind(Binding(zone=zone, anchor_us=now_us, key=task.id))
         next_us = None
         try:
@@ -103,13 +106,13 @@ class Arming:
                 log.warning("task %s will never fire: %s has no instants left", task.id, task.trigger.describe())
         # Where the trigger takes nothing from its surroundings, they are no part of what was declared.
         declaration = bound if bound is task.trigger else (task.trigger, zone)
-        return Declared(task.id, declaration, bound, next_us, task.policy.history_limit, task.signature)
+        return Declared(task.id, declaration, bound, next_us, task.policy.history_limit, signature)
 
     def arm(self, task: Task[..., Any], standing: Standing) -> ArmedTask:
         """Serve ``task`` from where it stands."""
         armed = ArmedTask(task, standing, self._living)
         armed.around = self._around(task)
-        if keeps_ledger(armed.policy):
+        if armed.policy is not DEFAULT_POLICY and keeps_ledger(armed.policy):
             armed.ledger = Ledger(armed.policy, self._timer, self._bus, self._clock.now_us)
             armed.ledger.recall(armed.history())
         self._living.tasks[task.id] = armed
@@ -128,8 +131,7 @@ class Arming:
     def disarm(self, armed: ArmedTask) -> None:
         """Serve the task no more."""
         self._timer.drop(armed)
-        if armed.reminder is not None:
-            self._timer.drop(armed.reminder)
+        self._forget_pause(armed)
         if armed.ledger is not None:
             armed.ledger.close()
         if armed.task.home is self._home:
@@ -182,16 +184,18 @@ class Arming:
 
     def _set(self, armed: ArmedTask) -> None:
         """Put the task into the timer; a paused one costs nothing there, one that is paused until then rings then."""
-        if armed.reminder is not None:
-            self._timer.drop(armed.reminder)
-            armed.reminder = None
+        self._forget_pause(armed)
         if armed.paused_until_us is None:
             self._firing.arm(armed)
             return
         self._timer.drop(armed)
         if armed.paused_until_us != FOREVER:
-            armed.reminder = Reminder(lambda: self._living.resuming.append(armed))
-            self._timer.set(armed.reminder, armed.paused_until_us)
+            reminder = self._living.reminders[armed] = Reminder(lambda: self._living.resuming.append(armed))
+            self._timer.set(reminder, armed.paused_until_us)
+
+    def _forget_pause(self, armed: ArmedTask) -> None:
+        if self._living.reminders and (reminder := self._living.reminders.pop(armed, None)) is not None:
+            self._timer.drop(reminder)
 
 
 def instant_us(armed: ArmedTask, moment: datetime) -> int:

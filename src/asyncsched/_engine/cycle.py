@@ -89,6 +89,9 @@ class Cycle:
             self._acks = acks + self._acks
             self.stirred = True
             raise
+        for run in cycled.found:
+            if (armed := self._living.tasks.get(run.task)) is not None:
+                armed.find(run)
         if cycled.accepted:
             self._settle(cycled.accepted)
         for run in cycled.lapsed:
@@ -162,9 +165,7 @@ class Cycle:
         retry, now_us = living.armed.policy.retry, self._now_us()
         if isinstance(outcome, Raised):
             ends_us = run_ends_us(run)
-            settled = settle(
-                outcome, run.attempt, retry, now_us, run_id=run.id, first_us=run.first_us, ends_us=ends_us
-            )
+            settled = settle(outcome, run.attempt, retry, now_us, run_id=run.id, first_us=run.first_us, ends_us=ends_us)
         else:
             settled = settle(outcome, run.attempt, retry, now_us)
         acks = self._acks
@@ -196,7 +197,7 @@ class Cycle:
                     if armed.next_us is None and armed.policy.anchor == "completion":
                         self._following.append((armed, at_us))
             if run.edges is not None:
-                self.flows.behind.append(run)
+                self.flows.ended(run)
             if run.waiters is not None:
                 run.wake_waiters()
             if informing or run.error is not None:
@@ -224,7 +225,7 @@ class Cycle:
                 self._following.append((armed, at_us))
                 self.stir()
         if run.edges is not None:
-            self.flows.behind.append(run)
+            self.flows.ended(run)
             self.stir()
         run.wake_waiters()
         if skipped:

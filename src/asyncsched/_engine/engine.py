@@ -89,9 +89,7 @@ class Engine:
         self.node = node
         self.tz = tz
         self.capacity = capacity
-        self.living = Living(
-            tz, store.recent, groups=capacity.groups, stopping=self._await_end, give_up=self._give_up
-        )
+        self.living = Living(tz, store.recent, groups=capacity.groups, stopping=self._await_end, give_up=self._give_up)
         self.standby: Standby | None = None
         self.stopping = False
         self.failure: BaseException | None = None
@@ -364,7 +362,7 @@ class Engine:
             # A timeout is time that passes for the run, whatever the clock shows.
             if living.entry and living.due_us is not None:
                 self.timer.set(living, living.due_us + by_us)
-            if living.armed.timed and living.run.first_us is not None:
+            if living.armed.policy.timed and living.run.first_us is not None:
                 living.run.first_us += by_us
         self.cycle.stir()  # a rate is reckoned by the clock
         if self.standby is not None:

@@ -65,7 +65,9 @@ class Flows:
         self._told_over = over
         self._cancel = cancel
         self._places = places
-        self.behind: list[Run[Any]] = []
+        self.pending = False
+        """Whether there is anything to follow."""
+        self._behind: list[Run[Any]] = []
         """Runs that have ended, and whose followers have not been asked yet."""
         self._open: list[Follower] = []
         """Those who needed them, and have not been decided."""
@@ -91,7 +93,7 @@ class Flows:
 
     def found(self, runs: Iterable[Run[Any]]) -> None:
         """Know of the runs that had not ended when the store was last used."""
-        self._found = bool(self._places.joins) or any(run.blocked for run in runs)
+        self._found = self.pending = bool(self._places.joins) or any(run.blocked for run in runs)
 
     # -- what is written
 
@@ -122,7 +124,7 @@ class Flows:
             if armed := self._living.tasks.get(run.task):
                 armed.newest = run
             if run.status.final:  # an earlier run stands for it
-                self.behind.append(run)
+                self.ended(run)
 
     # -- what a trigger and upstreams both have a say in
 
@@ -191,19 +193,20 @@ class Flows:
     def _over(self, run: Run[Any]) -> None:
         if run.blocked and not run.status.final:
             self._late.append(run)
+            self.pending = True
             self._stirred()
 
     # -- what has ended
 
-    @property
-    def pending(self) -> bool:
-        """Whether there is anything to follow."""
-        return bool(self.behind or self._open or self._late or self._found)
+    def ended(self, run: Run[Any]) -> None:
+        """Have those decided, in the next turn, who need this run."""
+        self._behind.append(run)
+        self.pending = True
 
     async def follow(self) -> None:
         """Decide who needed what has ended, and who needed those, until nothing changes; what is much takes turns."""
         left = _AT_ONCE
-        while self.pending:
+        while self._behind or self._open or self._late or self._found:
             now_us = self._now_us()
             if not self._open:
                 await self._ask(now_us)
@@ -215,19 +218,20 @@ class Flows:
             if left <= 0:
                 self._stirred()
                 return
+        self.pending = False
 
     async def _ask(self, now_us: int) -> None:
         """Ask who needs what has ended, and begin the runs of joins."""
         if self._found:
             await self._resume()
-        late, ended = self._late[:], self.behind[:]
+        late, ended = self._late[:], self._behind[:]
         followers = await self._store.followers([run.id for run in ended]) if ended else []
         for join in dict.fromkeys(join for run in ended for join in self._joins(run)):
             await self._join(join, now_us)
         self._open += followers
         self._open += [Follower(run, run.token, Tally()) for run in late]
         del self._late[: len(late)]
-        del self.behind[: len(ended)]
+        del self._behind[: len(ended)]
 
     def _joins(self, run: Run[Any]) -> Sequence[str]:
         armed = self._living.tasks.get(run.task)
@@ -313,7 +317,8 @@ class Flows:
         for run in runs:
             if run.blocked and run.edges is not None:
                 stale = not self._store.answers_at_once  # then what is here of a run may be older than the store knows
-                self.behind += [upstream for upstream in run.edges.upstreams if stale or upstream.status.final]
+                self._behind += [upstream for upstream in run.edges.upstreams if stale or upstream.status.final]
+                self.pending = True
 
     # -- joins
 

@@ -16,7 +16,7 @@ from asyncsched.deadlines import run_ends_us
 from asyncsched.fires import Overdue, exhausted
 from asyncsched.graph import Place
 from asyncsched.policy import DEFAULT_POLICY, Policy
-from asyncsched.run import Run, RunStatus, Terms
+from asyncsched.run import NO_TERMS, Run, RunStatus, Terms
 from asyncsched.spread import jittered_us
 from asyncsched.stores import Standing
 from asyncsched.task import Task
@@ -46,14 +46,12 @@ class ArmedTask(Wakeup):
         "place",
         "plain",
         "policy",
-        "reminder",
         "skip_to_us",
         "skip_us",
         "started",
         "succeeded",
         "task",
         "terms",
-        "timed",
         "trigger",
         "version",
     )
@@ -68,17 +66,11 @@ class ArmedTask(Wakeup):
         self.task = task
         policy: Policy = task.policy
         self.policy = policy
-        self.terms = among.grouped(task, fire_terms(task))
-        self.plain = policy is DEFAULT_POLICY or not (
-            policy.anchor == "completion"
-            or policy.blackout
-            or policy.jitter
-            or policy.max_runs is not None
-            or self.terms.once is not None
-            or keeps_ledger(policy)
-        )
+        self.terms = NO_TERMS
+        self.plain = True
         """Whether a fire in time is a run at its instant, unless it overlaps, and is only counted."""
-        self.timed = policy.timeout is not None or policy.run_timeout is not None
+        if policy is not DEFAULT_POLICY or among.groups:
+            self._take_policy(policy, among.grouped(task, fire_terms(task)))
         self.among = among
         self.place: Place | None = None
         """Where the task stands among those that depend on one another; ``None`` where it does not."""
@@ -92,8 +84,6 @@ class ArmedTask(Wakeup):
         """Each of them, where the policy must know more than how many they are."""
         self.skip_to_us: int | None = None
         """Fires up to this instant fell into a pause and are still to be recorded."""
-        self.reminder: Wakeup | None = None
-        """Rings when the pause is over."""
         self.newest: Run[Any] | None = None
         self.started: Run[Any] | None = None
         self.ended: Run[Any] | None = None
@@ -101,6 +91,17 @@ class ArmedTask(Wakeup):
         if kept := among.recent(task.id):
             self._recall([run for run in kept if run.status is not RunStatus.SKIPPED])
         self.stand(standing)
+
+    def _take_policy(self, policy: Policy, terms: Terms) -> None:
+        self.terms = terms
+        self.plain = not (
+            policy.anchor == "completion"
+            or policy.blackout
+            or policy.jitter
+            or policy.max_runs is not None
+            or terms.once is not None
+            or keeps_ledger(policy)
+        )
 
     def _recall(self, kept: Sequence[Run[Any]]) -> None:
         """Know the last runs from what is kept of them, the last that ended first."""
@@ -262,6 +263,8 @@ class Living:
     """Tasks that have rung and have not been asked yet."""
     resuming: list[ArmedTask] = field(default_factory=list)
     """Tasks whose pause is over."""
+    reminders: dict[ArmedTask, Wakeup] = field(default_factory=dict)
+    """What rings when a pause is over."""
     broken: dict[str, BaseException] = field(default_factory=dict)
     """What the triggers raised of tasks that fire no more for it."""
 

@@ -20,10 +20,11 @@ def graph_of(tasks: Iterable[Task[..., Any]]) -> Graph | None:
     Raises:
         ConfigError: an unknown id, a cycle, or a result that fits no parameter; the message names it.
     """
-    known = {task.id: task for task in tasks}
-    needs = {need for task in known.values() for need in task.links.needs}
+    several = list(tasks)
+    needs = {need for task in several for need in task.links.needs}
     if not needs:
         return None
+    known = {task.id: task for task in several}
     # A graph of all tasks tells the nearest ids to one that is unknown; of others only those are needed that are in it.
     whole = not needs <= known.keys()
     graph = Graph(_member(task) for task in known.values() if whole or task.links.needs or task.id in needs)

@@ -16,6 +16,7 @@ from asyncsched.deadlines import out_of_time, run_ends_us
 from asyncsched.duration import format_duration
 from asyncsched.executors import Abandoned, Executor
 from asyncsched.links import with_edges
+from asyncsched.policy import DEFAULT_POLICY
 from asyncsched.run import Cancelled, Outcome, Raised, Succeeded
 
 # An eager task saves a turn of the loop, and two thirds of the cost, for coroutines that never wait.
@@ -49,7 +50,8 @@ class Runner:
 
     def start(self, living: LivingRun, now_us: int) -> None:
         """Begin the attempt."""
-        if living.armed.timed:
+        policy = living.armed.policy
+        if policy is not DEFAULT_POLICY and policy.timed:
             self._bound(living, now_us)
         handle = asyncio.Task(self._execute(living), loop=self._loop, name=living.run.id, **_EAGER)
         if not handle.done():

@@ -68,9 +68,7 @@ class Runs:
             for moment in (since, until)
         )
         reasons = None if reason is None else {reason}
-        chosen = RunFilter(
-            task=task, status=wanted, reason=reasons, since_us=since_us, until_us=until_us, limit=limit
-        )
+        chosen = RunFilter(task=task, status=wanted, reason=reasons, since_us=since_us, until_us=until_us, limit=limit)
         return await engine.store.runs(chosen)
 
     async def get(self, run_id: str) -> Run[Any]:

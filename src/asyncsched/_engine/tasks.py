@@ -39,7 +39,8 @@ class Tasks:
             raise DuplicateTask(f"a task {task.id!r} is there already: give another id=, or use tasks.replace")
         graph = engine.places.check(task)
         armed = await self._put(engine, task)
-        engine.places.adopt(graph)
+        if graph is not engine.places.graph:
+            engine.places.adopt(graph)
         # What a removed task of this id had begun goes on, and counts as a run of this one.
         for living in engine.living.runs.values():
             if living.run.task == task.id:
@@ -75,7 +76,9 @@ class Tasks:
         engine = self._engine()
         if task_id not in engine.living.tasks:
             return False
-        engine.places.adopt(engine.places.check_removal(task_id))
+        graph = engine.places.check_removal(task_id)
+        if graph is not engine.places.graph:
+            engine.places.adopt(graph)
         armed = engine.living.tasks.pop(task_id)
         engine.arming.disarm(armed)
         for run in await engine.store.drop_task(task_id):

@@ -108,6 +108,7 @@ class Cycled(NamedTuple):
     next_due_us: when a delayed one will be ready.
     lapsed: those that ended because they had waited too long, or that this node has made and another one has ended.
     lapses_us: when the next one will have waited too long.
+    found: those that other nodes have made and this one hears of only now, on their way or claimed.
     """
 
     accepted: list[Ack]
@@ -115,6 +116,7 @@ class Cycled(NamedTuple):
     next_due_us: int | None
     lapsed: Sequence[Run[Any]] = ()
     lapses_us: int | None = None
+    found: Sequence[Run[Any]] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

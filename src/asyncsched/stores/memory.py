@@ -41,13 +41,11 @@ class _Kept:
         "next_us",
         "paused_until_us",
         "skip_us",
-        "task",
         "trigger",
         "version",
     )
 
     def __init__(self, declared: Declared, version: int, paused_until_us: int | None) -> None:
-        self.task = declared.task
         self.declaration = declared.declaration
         self.trigger = declared.trigger
         self.history_limit = declared.history_limit
@@ -57,9 +55,9 @@ class _Kept:
         self.skip_us: int | None = None
         self.made = 0
 
-    def standing(self) -> Standing:
+    def standing(self, task: str) -> Standing:
         return Standing(
-            self.task,
+            task,
             self.declaration,
             self.trigger,
             self.next_us,
@@ -126,11 +124,11 @@ class MemoryStore(MemoryGraphs, Store):
             if known is None or known.declaration != one.declaration:
                 (found.added if known is None else found.changed).append(one.task)
                 known = self._put(one)
-            found.standings.append(known.standing())
+            found.standings.append(known.standing(one.task))
         return found
 
     async def put_task(self, declared: Declared) -> Standing:
-        return self._put(declared).standing()
+        return self._put(declared).standing(declared.task)
 
     def _put(self, declared: Declared) -> _Kept:
         # One count for all tasks: a task that was dropped and comes back never has a version that it had before.
@@ -152,7 +150,7 @@ class MemoryStore(MemoryGraphs, Store):
             self._edits += 1
             known.version = self._edits
             known.paused_until_us, known.skip_us = amendment
-        return None if known is None else known.standing()
+        return None if known is None else known.standing(task)
 
     async def drop_task(self, task: str) -> list[Run[Any]]:
         self._tasks.pop(task, None)
@@ -161,7 +159,7 @@ class MemoryStore(MemoryGraphs, Store):
         return await self.cancel(waiting, "its task was removed") if waiting else []
 
     async def standings(self, tasks: Collection[str]) -> list[Standing]:
-        return [self._tasks[task].standing() for task in tasks if task in self._tasks]
+        return [self._tasks[task].standing(task) for task in tasks if task in self._tasks]
 
     async def fire(self, orders: Sequence[FireOrder]) -> set[str]:
         won = set()

@@ -203,17 +203,22 @@ class SQLiteStore(GraphDesk, Store):
                     if run.edges is not None:
                         run.edges.upstreams = ()
                     self._known.ended(run)
+                else:
+                    self._known.again(run)
         lapsed, self._elsewhere = self._elsewhere, []
+        found, self._found = self._found, []
         for row in answer.lapsed:
             lapsed += self._lapsed(row)
         claimed = []
         for row in answer.claimed:
+            known = self._known.counts(row.id)
             try:
                 claimed.append(self._known.start(row, answer.upstreams))
+                found += [] if known else claimed[-1:]
             except Exception as error:
                 log.error("run %s of task %s cannot be read, it is put aside: %s", row.id, row.task, error)
                 unreadable.append((row, f"parked, it cannot be read: {error}"))
-        return Cycled(accepted, claimed, answer.next_us, tuple(lapsed), answer.lapses_us)
+        return Cycled(accepted, claimed, answer.next_us, tuple(lapsed), answer.lapses_us, tuple(found))
 
     def _lapsed(self, row: Row) -> list[Run[Any]]:
         """The run that has waited too long, as it ended; none if it cannot be read."""

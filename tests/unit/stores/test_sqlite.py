@@ -8,6 +8,7 @@ import logging
 import os
 import sqlite3
 import stat
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from random import Random
@@ -15,12 +16,13 @@ from typing import Any
 
 import pytest
 
+from asyncsched import Registry, Scheduler
 from asyncsched.clock import SystemClock
-from asyncsched.errors import ArgumentsError, ConfigError, MisuseError, StoreError
+from asyncsched.errors import ArgumentsError, ConfigError, MisuseError, RunFailed, StoreError
 from asyncsched.ids import RunIds
 from asyncsched.limits import Rate
-from asyncsched.retry import NO_RETRY
-from asyncsched.run import NO_TERMS, Run, RunStatus, Succeeded, Terms, settle
+from asyncsched.retry import NO_RETRY, Retry
+from asyncsched.run import NO_TERMS, Raised, Run, RunStatus, Succeeded, Terms, settle
 from asyncsched.stores import Ack, Declared, FireOrder, RunFilter
 from asyncsched.stores._sqlite import connection, schema
 from asyncsched.stores.sqlite import SQLiteStore, store_at
@@ -259,8 +261,13 @@ async def test_many_who_ask_at_once_share_a_transaction(path: Path) -> None:
         commits: list[str] = []
         assert store._writer is not None
         await store._writer.ask(lambda db: db.set_trace_callback(commits.append))
-        await asyncio.gather(*(store.submit([a_run()]) for _ in range(200)))
-        assert commits.count("COMMIT") < 50
+        all_asked = threading.Event()
+        held = store._writer.post(lambda _db: all_asked.wait(), lambda _answer: None)
+        asked = [asyncio.ensure_future(store.submit([a_run()])) for _ in range(200)]
+        await asyncio.sleep(0)
+        all_asked.set()
+        await asyncio.gather(held, *asked)
+        assert commits.count("COMMIT") <= 3
 
 
 async def test_the_log_is_moved_into_the_file_before_it_grows_without_end(path: Path) -> None:
@@ -309,13 +316,14 @@ async def test_what_has_ended_is_known_without_asking_after_a_restart(path: Path
     declared = Declared("t", "", None, None, 3)
     async with opened(path) as store:
         await store.reconcile([declared])
-        for _ in range(5):
-            await store.submit([run := a_run()])
+        runs = [a_run() for _ in range(5)]
+        for run in runs:
+            await store.submit([run])
             await end(store, *(await store.cycle([], 10)).claimed, result="done")
     async with opened(path) as store:
         await store.reconcile([declared])
         recent = store.recent("t")
-        assert (len(recent), recent[0].id, recent[0].result) == (3, run.id, "done")
+        assert (len(recent), recent[0].id, recent[0].result) == (3, runs[-1].id, "done")
 
 
 # --- several processes
@@ -441,3 +449,168 @@ async def test_terms_that_cannot_be_read_are_those_by_default(path: Path) -> Non
     async with opened(path) as store:
         assert len(await store.runs(RunFilter())) == 3
         await store.cycle([], 10)
+
+
+async def test_runs_of_tasks_that_a_node_does_not_serve_are_left_to_others(path: Path) -> None:
+    async with opened(path) as one, opened(path, "n2") as two:
+        one.serves, two.serves = {"a"}.__contains__, {"b"}.__contains__
+        await one.submit([a_run(task) for task in "bacaba"])
+        cycled = await one.cycle([], 2)
+        assert [run.task for run in cycled.claimed] == ["a", "a"]
+        assert cycled.next_due_us is not None
+        cycled = await one.cycle([], 10, {"default": 10})
+        assert ([run.task for run in cycled.claimed], cycled.next_due_us) == (["a"], None)
+        cycled = await two.cycle([], 10)
+        assert ([run.task for run in cycled.claimed], cycled.next_due_us) == (["b", "b"], None)
+        assert [run.task for run in await two.runs(RunFilter(status={RunStatus.PENDING}))] == ["c"]
+
+
+async def test_a_run_that_ended_elsewhere_and_is_not_kept_is_over_and_says_so(path: Path) -> None:
+    async with opened(path) as one, opened(path, "n2") as two:
+        await one.reconcile([Declared("t", "", None, None, 0)])
+        await one.submit([run := a_run()])
+        await end(two, *(await two.cycle([], 10)).claimed, result=1)
+        async with asyncio.timeout(10):
+            with pytest.raises(RunFailed, match="ended at another node, and what became of it is no longer kept"):
+                await run
+        assert list((await one.cycle([], 10)).lapsed) == [run]
+
+
+async def test_what_is_asked_of_a_long_history_is_found_by_its_index(path: Path) -> None:
+    async with opened(path) as store:
+        assert store._reader is not None
+        queries: list[str] = []
+        await store._reader.ask(lambda db: db.set_trace_callback(queries.append))
+        await store.runs(RunFilter(status={RunStatus.PENDING, RunStatus.RUNNING}))
+        assert not any("asyncsched_history" in query for query in queries)
+        await store.runs(RunFilter(limit=10))
+        (query,) = (query for query in queries if "asyncsched_history" in query)
+    plan = " ".join(detail for *_ids, detail in rows(path, f"EXPLAIN QUERY PLAN {query}"))
+    assert "asyncsched_history_age" in plan
+
+
+async def test_a_run_that_loses_every_process_it_gets_is_given_up(path: Path) -> None:
+    async with opened(path) as store:
+        await store.submit([poison := a_run(terms=Terms(priority=1)), a_run()])
+        poison_id = poison.id
+    for lost in range(3):
+        store = SQLiteStore(path)
+        await store.open(f"n{lost}", CLOCK)
+        claimed = (await store.cycle([], 1)).claimed
+        assert [run.id for run in claimed] == [poison_id]
+        await vanish(store)
+    async with opened(path) as store:
+        assert [run.id for run in (await store.cycle([], 10)).claimed] != [poison_id]
+        found = await store.run(poison_id)
+        assert found is not None
+        assert (found.status, found.reason) == (RunStatus.FAILED, "lost")
+        with pytest.raises(RunFailed, match="3 processes died while they ran it"):
+            await found
+
+
+async def test_who_comes_again_knows_what_others_did_meanwhile(path: Path) -> None:
+    declared = Declared("t", "", None, None, 100)
+    store = SQLiteStore(path)
+    await store.open("n1", CLOCK)
+    await store.reconcile([declared])
+    await store.submit([run := a_run()])
+    await store.close()
+    async with opened(path, "n2") as other:
+        await end(other, *(await other.cycle([], 10)).claimed, result=1)
+    await store.open("n1", CLOCK)
+    await store.reconcile([declared])
+    assert (run.status, run.result, store.recent("t")) == (RunStatus.SUCCESS, 1, [run])
+    assert (await store.cycle([], 10)).lapsed == ()
+    await store.close()
+
+
+def a_fire(store_now_us: int) -> Run[Any]:
+    run = a_run()
+    run.scheduled_us = store_now_us
+    return run
+
+
+async def fire(store: SQLiteStore) -> Run[Any]:
+    """A run of a fire of ``t``, which has an interval of an hour."""
+    now_us = CLOCK.now_us()
+    standing = await store.put_task(Declared("t", "", Every("1h"), now_us, 100))
+    run = a_fire(now_us)
+    assert await store.fire([FireOrder("t", standing.version, now_us, now_us + 1, [run], ())])
+    return run
+
+
+async def test_a_run_of_a_fire_that_another_node_has_made_is_told_once_and_its_end_too(path: Path) -> None:
+    async with opened(path) as one, opened(path, "n2") as two:
+        hinted = asyncio.Event()
+        one.hint = hinted.set
+        made = await fire(two)
+        found: list[Run[Any]] = []
+        async with asyncio.timeout(10):
+            while not found:
+                await hinted.wait()
+                hinted.clear()
+                found += (await one.cycle([], 0)).found
+        assert [run.id for run in found] == [made.id]
+        await end(two, *(await two.cycle([], 10)).claimed)
+        ended: list[Run[Any]] = []
+        async with asyncio.timeout(10):
+            while not ended:
+                await hinted.wait()
+                hinted.clear()
+                cycled = await one.cycle([], 0)
+                assert cycled.found == ()
+                ended += cycled.lapsed
+        assert ended == found
+
+
+async def test_a_run_that_another_node_has_made_and_is_claimed_here_is_told_once(path: Path) -> None:
+    async with opened(path) as one, opened(path, "n2") as two:
+        looked = asyncio.Event()
+        one.hint = looked.set
+        made = await fire(two)
+        cycled = await one.cycle([], 10)
+        assert [run.id for run in cycled.claimed] == [made.id]
+        told = list(cycled.found)
+        async with asyncio.timeout(10):
+            await looked.wait()
+        told += (await one.cycle([], 0)).found
+        assert told == cycled.claimed
+
+
+async def test_a_run_that_is_tried_again_elsewhere_is_told_where_it_began(path: Path) -> None:
+    async with opened(path) as one, opened(path, "n2") as two:
+        await one.submit([run := a_run()])
+        (claimed,) = (await one.cycle([], 10)).claimed
+        again = settle(Raised(ValueError()), 1, Retry(attempts=2), CLOCK.now_us())
+        assert (await one.cycle([Ack(run, run.token, again)], 0)).accepted
+        await end(two, *(await two.cycle([], 10)).claimed, result=7)
+        async with asyncio.timeout(10):
+            assert await claimed == 7
+        assert list((await one.cycle([], 10)).lapsed) == [run]
+
+
+async def test_the_runs_of_a_scheduler_do_not_overlap_with_those_of_another(path: Path) -> None:
+    inside = most = 0
+
+    def registry() -> Registry:
+        registry = Registry()
+
+        @registry.every("300ms", id="work", history_limit=1_000)
+        async def work() -> None:
+            nonlocal inside, most
+            inside += 1
+            most = max(most, inside)
+            await asyncio.sleep(0.4)
+            inside -= 1
+
+        return registry
+
+    schedulers = [Scheduler(f"sqlite:///{path}", registry=registry(), node=name) for name in ("n1", "n2")]
+    async with schedulers[0], schedulers[1]:
+        await asyncio.sleep(2.2)
+        for scheduler in schedulers:
+            runs = await scheduler.runs.list(limit=1_000)
+    fires = sorted(run.scheduled_us for run in runs if run.scheduled_us is not None)
+    assert len(fires) >= 6
+    assert fires == list(range(fires[0], fires[-1] + 1, 300_000))
+    assert most == 1

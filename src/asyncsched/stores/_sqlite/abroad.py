@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from asyncsched.errors import RunFailed
 from asyncsched.run import Run, RunStatus, Settled
@@ -14,15 +15,40 @@ AT_ONCE = 500
 """So many runs are asked for at a time: half a millisecond."""
 
 
-def ended_among(db: sqlite3.Connection, run_ids: Sequence[str]) -> dict[str, Row | None]:
-    """Those of the runs that have ended; ``None`` for one that is no longer kept."""
+class Abroad(NamedTuple):
+    """What others have done.
+
+    ended: those of the runs asked for that have ended; ``None`` for one that is no longer kept.
+    made: the runs of fires that others have written since.
+    last: up to where runs have been looked at.
+    """
+
+    ended: dict[str, Row | None]
+    made: list[Row]
+    last: int
+
+
+def look_abroad(db: sqlite3.Connection, run_ids: Sequence[str], since: int, node_id: str) -> Abroad:
+    """What has become of these runs, and which others were written later than ``since`` by other nodes."""
+    new = db.execute(
+        f"SELECT seq, {COLUMNS} FROM asyncsched_runs WHERE seq > ? AND scheduled_at IS NOT NULL AND maker != ? "
+        "ORDER BY seq LIMIT ?",
+        (since, node_id, AT_ONCE),
+    ).fetchall()
+    last = new[-1][0] if len(new) == AT_ONCE else last_written(db)
+    return Abroad(_ended_among(db, run_ids), [Row._make(one[1:]) for one in new], last)
+
+
+def last_written(db: sqlite3.Connection) -> int:
+    """The place of the last run that was ever written."""
+    found = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'asyncsched_runs'").fetchone()
+    return 0 if found is None else int(found[0])
+
+
+def _ended_among(db: sqlite3.Connection, run_ids: Sequence[str]) -> dict[str, Row | None]:
     asked = json.dumps(run_ids)
-    live = {
-        run_id
-        for (run_id,) in db.execute(
-            "SELECT id FROM asyncsched_runs WHERE id IN (SELECT value FROM json_each(?))", (asked,)
-        )
-    }
+    query = "SELECT id FROM asyncsched_runs WHERE id IN (SELECT value FROM json_each(?))"
+    live = {run_id for (run_id,) in db.execute(query, (asked,))}
     found: dict[str, Row | None] = {run_id: None for run_id in run_ids if run_id not in live}
     if found:
         gone = json.dumps(list(found))

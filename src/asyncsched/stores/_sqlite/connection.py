@@ -21,6 +21,7 @@ LEAST_VERSION = (3, 35, 0)
 _SOUND_VERSION = (3, 51, 3)
 _PATCHED = ((3, 50, 7), (3, 44, 6))
 _LOG_LIMIT = 4_000_000  # bytes: about 1,000 pages, SQLite's own measure
+_TRIES = 1_000
 _NETWORKS = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "fuse.sshfs", "fuse.s3fs", "fuse.glusterfs")
 _CURES = {
     sqlite3.SQLITE_FULL: "the disk is full: free some space; nothing was written, and later calls work again",
@@ -61,6 +62,8 @@ def prepare_file(path: str) -> None:
             "damaged. Put it on a local disk, or use a store that is a server",
             *(path, network),
         )
+    if file.exists():
+        return  # and is not opened here: to close it again would take away the locks of this process's connections
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600))
     except OSError as error:
@@ -74,7 +77,6 @@ def connect(path: str, *, synchronous: Synchronous, reads_only: bool = False) ->
     try:
         for pragma in (
             "busy_timeout = 5000",
-            "journal_mode = WAL",
             f"synchronous = {synchronous}",
             "foreign_keys = ON",
             "trusted_schema = OFF",
@@ -85,10 +87,28 @@ def connect(path: str, *, synchronous: Synchronous, reads_only: bool = False) ->
             *(["query_only = ON"] if reads_only else []),
         ):
             db.execute(f"PRAGMA {pragma}")
+        _log_ahead(db)
     except BaseException:
         db.close()
         raise
     return db
+
+
+def _log_ahead(db: sqlite3.Connection) -> None:
+    """Let the file have a write-ahead log, as it stays from then on."""
+    for _ in range(_TRIES):
+        (mode,) = db.execute("PRAGMA journal_mode").fetchone()
+        if mode == "wal":
+            return
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
+            # Another one does the same, and for this SQLite does not wait; for a transaction it does.
+            db.execute("BEGIN IMMEDIATE")
+            db.execute("ROLLBACK")
+    raise sqlite3.OperationalError("it cannot be given a write-ahead log: others keep it busy")
 
 
 def tidy(path: str, db: sqlite3.Connection) -> None:

@@ -36,6 +36,9 @@ class KnownRuns:
         self.limits: dict[str, int] = {}
         self.counted: dict[str, Run[Any]] = {}
         """Those on their way that the engine counts and that do not run here: where they end, it is to be told."""
+        self.here: set[str] = set()
+        """The ids of those that run here."""
+        self.node_id = ""
         self._ended: defaultdict[str, list[Run[Any]]] = defaultdict(list)
 
     def declare(self, task: str, signature: Signature | None, limit: int) -> None:
@@ -64,13 +67,23 @@ class KnownRuns:
         Raises:
             ArgumentsError: an argument cannot be stored.
         """
-        return New(row_of(run, self.values(run.task)), needs_of_run(run))
+        return New(row_of(run, self.values(run.task)), needs_of_run(run), self.node_id)
 
     def keep(self, run: Run[Any]) -> None:
         """Know a run that was made here."""
         self._runs[run.id] = run
-        if run.status is RunStatus.PENDING:
+        if run.status not in FINAL and run.id not in self.here:
             self.counted[run.id] = run
+
+    def counts(self, run_id: str) -> bool:
+        """Whether the engine counts this run among those that are on their way."""
+        run = self.counted.get(run_id)
+        return run_id in self.here or (run is not None and run.counted)
+
+    def again(self, run: Run[Any]) -> None:
+        """Know that a run waits once more that ran here."""
+        self.here.discard(run.id)
+        self.counted[run.id] = run
 
     def get(self, run_id: str) -> Run[Any] | None:
         """The run of this id, if somebody here holds it."""
@@ -94,6 +107,7 @@ class KnownRuns:
     def start(self, row: Row, upstreams: Mapping[str, Row]) -> Run[Any]:
         """The run of this row, whose next attempt begins here. Raises what is wrong with it."""
         self.counted.pop(row.id, None)
+        self.here.add(row.id)
         run = self._runs.get(row.id)
         if run is None or run.token != row.token - 1 or run.status is not RunStatus.PENDING:
             return self.take(row, upstreams)
@@ -141,6 +155,7 @@ class KnownRuns:
     def ended(self, run: Run[Any]) -> None:
         """Remember a run that has ended as the newest of its task."""
         self.counted.pop(run.id, None)
+        self.here.discard(run.id)
         limit = self.limits.get(run.task, HISTORY_LIMIT)
         kept = self._ended[run.task]
         if limit:
@@ -149,8 +164,9 @@ class KnownRuns:
             kept.append(run)
 
     def recall(self, task: str, rows: Sequence[Row]) -> None:
-        """Remember the ended runs of a task, oldest first, if none is known yet."""
-        if not self._ended.get(task):
+        """Remember the ended runs of a task, oldest first, unless the newest is known."""
+        known = self._ended.get(task)
+        if not known or known[-1].id != rows[-1].id:
             self._ended[task] = self.take_all(rows, {})
 
     def recent(self, task: str) -> list[Run[Any]]:
@@ -163,7 +179,7 @@ class Desk:
 
     def __init__(self, path: str, synchronous: Synchronous) -> None:
         self._path = str(Path(path).expanduser())
-        self._synchronous = synchronous
+        self._synchronous: Synchronous = synchronous
         self._known = KnownRuns()
         self._clock: Clock = SystemClock()
         self._writer: DatabaseThread | None = None

@@ -6,21 +6,20 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from itertools import islice
 from typing import Any
 from uuid import uuid4
 
 from asyncsched.clock import Clock
-from asyncsched.run import Run
-from asyncsched.stores._sqlite.abroad import AT_ONCE, ended_among, lose
+from asyncsched.run import FINAL, Run
+from asyncsched.stores._sqlite.abroad import AT_ONCE, Abroad, last_written, look_abroad, lose
 from asyncsched.stores._sqlite.connection import Synchronous, connect, prepare_file, sound
 from asyncsched.stores._sqlite.desk import Desk
 from asyncsched.stores._sqlite.neighbours import Neighbours
 from asyncsched.stores._sqlite.nodes import NodeLock, others
 from asyncsched.stores._sqlite.rescue import enter, leave, rescue, unpark
-from asyncsched.stores._sqlite.rows import Row
 from asyncsched.stores._sqlite.schema import migrate
 from asyncsched.stores._sqlite.threads import DatabaseThread
 
@@ -31,6 +30,7 @@ class Presence(Desk):
     """What a store does from ``open`` to ``close`` beside its verbs."""
 
     hint: Callable[[], None]
+    serves: Callable[[str], bool]
 
     def __init__(self, path: str, synchronous: Synchronous) -> None:
         super().__init__(path, synchronous)
@@ -38,16 +38,24 @@ class Presence(Desk):
         self._lock: NodeLock | None = None
         self._elsewhere: list[Run[Any]] = []
         """Runs that ended at other nodes, until the engine is told."""
+        self._found: list[Run[Any]] = []
+        """Runs that other nodes have made, until the engine is told."""
+        self._since = 0
         self._looking = self._again = False
 
     async def open(self, node: str, clock: Clock) -> None:
         self._node, self._id, self._clock = node, uuid4().hex, clock
+        self._known.counted.clear()
+        self._known.here.clear()
+        self._known.node_id = self._id
+        self._elsewhere, self._found, self._looking, self._again = [], [], False, False
         neighbours = Neighbours(self._path, self._id, clock.now_us, self._changed_elsewhere())
         writer = DatabaseThread(self._path, "sqlite-writer", "BEGIN IMMEDIATE", neighbours.look)
         await writer.start(self._connect)
         self._writer = writer
         try:
-            found: list[str] = await self._write(self._enter)
+            found: list[str]
+            found, self._since = await self._write(self._enter)
             reader = DatabaseThread(self._path, "sqlite-reader", "BEGIN")
             await reader.start(partial(connect, self._path, synchronous=self._synchronous, reads_only=True))
             self._reader = reader
@@ -71,8 +79,8 @@ class Presence(Desk):
             raise
         return db
 
-    def _enter(self, db: sqlite3.Connection, now_us: int) -> list[str]:
-        """Become one of the nodes at the file; the others."""
+    def _enter(self, db: sqlite3.Connection, now_us: int) -> tuple[list[str], int]:
+        """Become one of the nodes at the file; the others, and up to where there are runs."""
         if self._lock is None:
             lock = NodeLock(self._path, self._id)
             lock.take()
@@ -80,7 +88,7 @@ class Presence(Desk):
         rescue(db, self._path, self._id, now_us)
         enter(db, self._id, self._node, now_us)
         unpark(db, now_us)
-        return others(db, self._id)
+        return others(db, self._id), last_written(db)
 
     async def close(self) -> None:
         if self._writer is not None:
@@ -111,34 +119,46 @@ class Presence(Desk):
         return changed
 
     def _look_elsewhere(self) -> None:
-        """Ask what has become of the runs that may have ended at another node, then let the engine look."""
+        """Ask what others have done, then let the engine look."""
         if self._reader is None:
             return
         self._again = self._looking
         if self._looking:
             return
-        counted = self._known.counted
+        self._looking = True
+        counted, since, node_id = self._known.counted, self._since, self._id
         asked = list(islice(counted, AT_ONCE))
         for run_id in asked:  # those come last the next time
             counted[run_id] = counted.pop(run_id)
-        self._looking = bool(asked)
-        if asked:
-            self._reader.post(lambda db: ended_among(db, asked), self._ended_elsewhere)
-        else:
-            self.hint()
+        looking = self._reader.post(lambda db: look_abroad(db, asked, since, node_id), self._done_elsewhere)
+        looking.add_done_callback(self._looked)
 
-    def _ended_elsewhere(self, found: Mapping[str, Row | None]) -> None:
+    def _looked(self, looking: asyncio.Future[None]) -> None:
         self._looking = False
+        if not looking.cancelled() and (error := looking.exception()) is not None:
+            log.warning("what other processes did at %s cannot be read: %s", self._path, error)
         if self._again:
             self._look_elsewhere()
-        for run_id, row in found.items():
-            run = self._known.counted.get(run_id)
+
+    def _done_elsewhere(self, abroad: Abroad) -> None:
+        """Take account of what others have done."""
+        known = self._known
+        for run_id, row in abroad.ended.items():
+            run = known.counted.get(run_id)
             if run is None:  # it was claimed here meanwhile
                 continue
             if row is None:
                 lose(run, self._clock.now_us())
+                run.wake_waiters()
             else:
-                self._known.take(row, {})
-            self._known.ended(run)
+                known.take(row, {})
+            known.ended(run)
             self._elsewhere.append(run)
+        for row in abroad.made:
+            if self.serves(row.task) and not known.counts(row.id):
+                for run in known.take_all([row], {}):
+                    if run.status not in FINAL:  # it did not end here meanwhile
+                        known.keep(run)
+                        self._found.append(run)
+        self._since = max(self._since, abroad.last)
         self.hint()

@@ -5,11 +5,16 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
+from asyncsched.errors import RunFailed
 from asyncsched.retry import NO_RETRY
-from asyncsched.run import HandedBack, settle
+from asyncsched.run import HandedBack, RunStatus, settle
 from asyncsched.stores._sqlite.nodes import bury, others, vanished
 from asyncsched.stores._sqlite.rows import COLUMNS, PARKED, Row
 from asyncsched.stores._sqlite.unit import Unit
+from asyncsched.values import dump_error
+
+LOST_LIMIT = 3
+"""A run that has lost so many processes is given up: it may be what kills them."""
 
 
 def enter(db: sqlite3.Connection, node_id: str, name: str, now_us: int) -> None:
@@ -19,7 +24,10 @@ def enter(db: sqlite3.Connection, node_id: str, name: str, now_us: int) -> None:
 
 def leave(db: sqlite3.Connection, node_id: str, now_us: int) -> None:
     """Let it be none of them; what it leaves RUNNING is handed back."""
-    _hand_back(db, node_id, now_us)
+    unit = Unit(db, now_us)
+    for _lost, row in _left_by(db, node_id):
+        unit.admit(_handed_back(row, now_us))
+    unit.close()
     db.execute("DELETE FROM asyncsched_nodes WHERE id = ?", (node_id,))
 
 
@@ -27,6 +35,7 @@ def rescue(db: sqlite3.Connection, path: str, node_id: str, now_us: int) -> list
     """Hand back the runs of nodes whose processes are gone; these nodes."""
     gone = [other for other in others(db, node_id) if vanished(path, other)]
     for other in gone:
+        _lose(db, other, now_us)
         leave(db, other, now_us)
         bury(path, other)
     return gone
@@ -50,19 +59,35 @@ def park(db: sqlite3.Connection, unreadable: Sequence[tuple[Row, str]]) -> None:
     )
 
 
-def _hand_back(db: sqlite3.Connection, node_id: str, now_us: int) -> None:
+def _lose(db: sqlite3.Connection, node_id: str, now_us: int) -> None:
+    """Count that the runs of this node lost their owner; end those that lose every one they get."""
     unit = Unit(db, now_us)
-    left = db.execute(f"SELECT {COLUMNS} FROM asyncsched_runs WHERE state = 1 AND owner = ?", (node_id,)).fetchall()
-    for row in map(Row._make, left):
-        settled = settle(HandedBack(), row.attempt, NO_RETRY, now_us)
-        back = row._replace(
-            status=settled.status.value,
-            reason=settled.reason,
-            attempt=row.attempt - 1,
-            token=row.token + 1,
-            node=None,
-            due_at=now_us,
-            error=None,
-        )
-        unit.admit(back)
+    db.execute("UPDATE asyncsched_runs SET lost = lost + 1 WHERE state = 1 AND owner = ?", (node_id,))
+    for lost, row in _left_by(db, node_id):
+        if lost >= LOST_LIMIT:
+            message = f"run {row.id} of {row.task!r} was given up: {lost} processes died while they ran it"
+            error = dump_error(RunFailed(message, run_id=row.id, reason="lost"))
+            failed = RunStatus.FAILED.value
+            unit.end(
+                row._replace(status=failed, reason="lost", token=row.token + 1, finished_at=now_us, error=error), "= 1"
+            )
     unit.close()
+
+
+def _left_by(db: sqlite3.Connection, node_id: str) -> list[tuple[int, Row]]:
+    """What runs at the node, each with how many nodes it has lost."""
+    query = f"SELECT lost, {COLUMNS} FROM asyncsched_runs WHERE state = 1 AND owner = ?"
+    return [(found[0], Row._make(found[1:])) for found in db.execute(query, (node_id,)).fetchall()]
+
+
+def _handed_back(row: Row, now_us: int) -> Row:
+    settled = settle(HandedBack(), row.attempt, NO_RETRY, now_us)
+    return row._replace(
+        status=settled.status.value,
+        reason=settled.reason,
+        attempt=row.attempt - 1,
+        token=row.token + 1,
+        node=None,
+        due_at=now_us,
+        error=None,
+    )

@@ -129,8 +129,11 @@ def fill(run: Run[Any], row: Row, values: Values) -> None:
     run.result = values.load_result(row.result)
     run.error = load_error(row.error, row.id)
     run.notes = None if row.notes is None else json.loads(row.notes)
-    if run.edges is not None and run.status.final:
-        run.edges.upstreams = ()
+    if run.edges is not None:
+        if run.status.final:
+            run.edges.upstreams = ()
+        else:  # another node may have decided
+            run.edges.blocked = row.edges is not None and '"blocked"' in row.edges
 
 
 def run_of(row: Row, values: Values, upstreams: Mapping[str, Run[Any]]) -> Run[Any]:

@@ -43,9 +43,11 @@ _FIRST = Step(
             history_limit INTEGER NOT NULL, paused_until_at INTEGER, skip_at INTEGER, made INTEGER NOT NULL DEFAULT 0)
             WITHOUT ROWID""",
         # Live rows only. state: see rows.py. holds: 1 a place under its key, 2 a start promised by its rate.
+        # maker, owner: the node that wrote it, and that runs it. lost: how many of them vanished.
         f"""CREATE TABLE asyncsched_runs (seq INTEGER PRIMARY KEY AUTOINCREMENT, {_RUN},
             state INTEGER NOT NULL, queue TEXT NOT NULL, priority INTEGER NOT NULL, grouped TEXT, limit_key TEXT,
-            arrived_at INTEGER NOT NULL, lapses_at INTEGER, owner TEXT, holds INTEGER NOT NULL DEFAULT 0)""",
+            arrived_at INTEGER NOT NULL, lapses_at INTEGER, maker TEXT NOT NULL, owner TEXT,
+            lost INTEGER NOT NULL DEFAULT 0, holds INTEGER NOT NULL DEFAULT 0)""",
         "CREATE INDEX asyncsched_runs_ready ON asyncsched_runs (queue, priority DESC, due_at, seq) WHERE state = 0",
         "CREATE INDEX asyncsched_runs_running ON asyncsched_runs (owner) WHERE state = 1",
         "CREATE INDEX asyncsched_runs_delayed ON asyncsched_runs (due_at) WHERE state = 2",

@@ -25,8 +25,8 @@ from asyncsched.stores._sqlite.rows import (
 
 HISTORY_LIMIT = 100  # of tasks that were never declared
 _INSERT = (
-    f"INSERT INTO asyncsched_runs ({COLUMNS}, state, queue, priority, grouped, limit_key, arrived_at, lapses_at) "
-    f"VALUES ({MARKS}, ?, ?, ?, ?, ?, ?, ?)"
+    f"INSERT INTO asyncsched_runs ({COLUMNS}, state, queue, priority, grouped, limit_key, arrived_at, lapses_at, "
+    f"maker) VALUES ({MARKS}, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _RECORD = f"INSERT OR IGNORE INTO asyncsched_history ({COLUMNS}) VALUES ({MARKS})"
 _MOVE = (
@@ -48,10 +48,12 @@ class New(NamedTuple):
     """A run to be written.
 
     needs: what it waits for; ``None`` if it does not.
+    maker: the node that writes it.
     """
 
     row: Row
     needs: tuple[Needed, ...] | None
+    maker: str
 
 
 class Unit:
@@ -84,12 +86,12 @@ class Unit:
 
     def write(self, new: New) -> None:
         """Write a run, which waits from now on, or is blocked."""
-        row, needs = new
+        row, needs, maker = new
         terms = terms_of(row.terms)
         state = BLOCKED if needs is not None else self._waits(row.due_at, terms.limit_key)
         lapse_us = None if terms.bounds is None or needs is not None else lapses_us(bare_run(row))
         arrived_us = max(row.due_at, self.now_us)
-        place = (state, terms.queue, terms.priority, terms.group, terms.limit_key, arrived_us, lapse_us)
+        place = (state, terms.queue, terms.priority, terms.group, terms.limit_key, arrived_us, lapse_us, maker)
         self.db.execute(_INSERT, (*row, *place))
         if needs is not None:
             self._need(row.id, needs)
