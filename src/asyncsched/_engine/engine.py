@@ -20,7 +20,7 @@ from asyncsched._engine.firing import Firing
 from asyncsched._engine.flows import Flows
 from asyncsched._engine.host import HostLock, Standby
 from asyncsched._engine.intake import Intake
-from asyncsched._engine.living import Living, LivingRun, Reminder
+from asyncsched._engine.living import ArmedTask, Living, LivingRun, Reminder
 from asyncsched._engine.places import Places, graph_of
 from asyncsched._engine.resources import Resources
 from asyncsched._engine.runner import Runner
@@ -323,7 +323,11 @@ class Engine:
 
     async def _turn(self) -> None:
         now_us = self.timer.look()
+        due = self.living.due
         for wakeup in self.timer.take_due(now_us, _BATCH):
+            if isinstance(wakeup, ArmedTask):  # as its ring() does, without the call
+                due.append(wakeup)
+                continue
             try:
                 wakeup.ring()
             except Exception as error:  # the others are due all the same

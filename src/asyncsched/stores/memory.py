@@ -23,7 +23,7 @@ from asyncsched.stores._base import (
     Store,
 )
 from asyncsched.stores._blocked import BlockedRuns, MemoryGraphs
-from asyncsched.stores._pieces import Pieces
+from asyncsched.stores._pieces import LAST, Pieces
 from asyncsched.stores._standing import StandingRuns
 from asyncsched.stores._waiting import BoundedRuns, WaitingRoom
 
@@ -297,19 +297,20 @@ class MemoryStore(MemoryGraphs, Store):
             self._standing.ended(run, now_us)
 
     def _keep(self, run: Run[Any]) -> None:
-        kept = self._history.get(run.task)
+        histories = self._history[hash(run.task) & LAST]
+        kept = histories.get(run.task)
         if kept is None:
             known = self._tasks.get(run.task)
             kept = _History(_HISTORY_LIMIT if known is None else known.history_limit)
-            self._history.of(run.task)[run.task] = kept
+            histories[run.task] = kept
         if kept.limit:
             if len(kept) == kept.limit:
                 self._forget(kept.pop(0))
             kept.append(run)
-            self._ended.of(run.id)[run.id] = run
+            self._ended[hash(run.id) & LAST][run.id] = run
 
     def _forget(self, run: Run[Any]) -> None:
-        del self._ended.of(run.id)[run.id]
+        del self._ended[hash(run.id) & LAST][run.id]
 
 
 def _age(run: Run[Any]) -> tuple[int, int, str]:

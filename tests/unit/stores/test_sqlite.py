@@ -608,9 +608,58 @@ async def test_the_runs_of_a_scheduler_do_not_overlap_with_those_of_another(path
     schedulers = [Scheduler(f"sqlite:///{path}", registry=registry(), node=name) for name in ("n1", "n2")]
     async with schedulers[0], schedulers[1]:
         await asyncio.sleep(2.2)
-        for scheduler in schedulers:
-            runs = await scheduler.runs.list(limit=1_000)
+        runs = await schedulers[1].runs.list(limit=1_000)
     fires = sorted(run.scheduled_us for run in runs if run.scheduled_us is not None)
     assert len(fires) >= 6
     assert fires == list(range(fires[0], fires[-1] + 1, 300_000))
     assert most == 1
+
+
+@pytest.mark.parametrize("column", ["args", "edges", "error", "flow", "notes", "reason", "result", "status", "terms"])
+@pytest.mark.parametrize(
+    "poison",
+    [
+        "nonsense",
+        "",
+        "[]",
+        "5",
+        "null",
+        '{"limit_key": []}',
+        '{"rate": 5}',
+        '{"needs": [[]]}',
+        '{"needs": 5}',
+        "[" * 9_000,
+    ],
+    ids=lambda text: text[:12],
+)
+async def test_whatever_stands_in_one_row_the_others_go_on(path: Path, column: str, poison: str) -> None:
+    async with opened(path) as store:
+        await store.submit([bad := a_run(args=(1,)), good := a_run()])
+        bad_id = bad.id
+    del bad
+    change(path, f"UPDATE asyncsched_runs SET {column} = '{poison}' WHERE id = '{bad_id}'")
+    async with opened(path) as store:
+        assert good.id in [run.id for run in await store.runs(RunFilter())]
+        claimed = (await store.cycle([], 10)).claimed
+        assert good.id in [run.id for run in claimed]
+        await end(store, *claimed)
+        assert (await store.cycle([], 10)).claimed == []
+        assert good.id in [run.id for run in await store.runs(RunFilter(status={RunStatus.SUCCESS}))]
+
+
+@pytest.mark.parametrize("steps", [*range(6), 100])
+async def test_an_opening_that_is_cancelled_leaves_nothing_behind(path: Path, steps: int) -> None:
+    store = SQLiteStore(path)
+    opening = asyncio.ensure_future(store.open("n", CLOCK))
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    while steps == 100 and store._lock is None:  # it has just entered
+        await asyncio.sleep(0)
+    opening.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await opening
+    await store.close()
+    async with opened(path) as again:
+        await again.submit([a_run()])
+    assert rows(path, "SELECT count(*) FROM asyncsched_nodes") == [(0,)]
+    assert list(path.parent.glob("*-node-*")) == []

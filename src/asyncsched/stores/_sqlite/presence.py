@@ -51,14 +51,13 @@ class Presence(Desk):
         self._elsewhere, self._found, self._looking, self._again = [], [], False, False
         neighbours = Neighbours(self._path, self._id, clock.now_us, self._changed_elsewhere())
         writer = DatabaseThread(self._path, "sqlite-writer", "BEGIN IMMEDIATE", neighbours.look)
-        await writer.start(self._connect)
         self._writer = writer
+        found: list[str]
         try:
-            found: list[str]
+            await writer.start(self._connect)
             found, self._since = await self._write(self._enter)
-            reader = DatabaseThread(self._path, "sqlite-reader", "BEGIN")
+            reader = self._reader = DatabaseThread(self._path, "sqlite-reader", "BEGIN")
             await reader.start(partial(connect, self._path, synchronous=self._synchronous, reads_only=True))
-            self._reader = reader
         except BaseException:
             await self._stop()
             raise
@@ -100,11 +99,12 @@ class Presence(Desk):
 
     async def _stop(self) -> None:
         """Let the threads do what is left to be done, and end."""
-        reader, writer, lock = self._reader, self._writer, self._lock
-        self._reader = self._writer = self._lock = None
+        reader, writer = self._reader, self._writer
+        self._reader = self._writer = None
         for thread in (reader, writer):
             if thread is not None:
                 await thread.stop()
+        lock, self._lock = self._lock, None  # only now: the writer takes it
         if lock is not None:
             lock.release()
 

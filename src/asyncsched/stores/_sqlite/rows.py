@@ -155,7 +155,12 @@ def run_of(row: Row, values: Values, upstreams: Mapping[str, Run[Any]]) -> Run[A
 
 def needs_of(row: Row) -> list[str]:
     """The ids of the runs that a run needs."""
-    return [] if row.edges is None or row.edges == "{}" else json.loads(row.edges).get("needs", [])
+    if row.edges is None or row.edges == "{}":
+        return []
+    try:
+        return [need for need in json.loads(row.edges).get("needs", ()) if isinstance(need, str)]
+    except (ValueError, TypeError, AttributeError, RecursionError):  # whoever reads the whole row tells of it
+        return []
 
 
 def bare_run(row: Row) -> Run[Any]:
@@ -163,11 +168,11 @@ def bare_run(row: Row) -> Run[Any]:
     run: Run[Any] = Run(
         row.id, row.task, row.created_at, row.due_at, row.scheduled_at, row.stands_for, terms_of(row.terms)
     )
-    run.status = _STATUS[row.status]
+    run.status = _STATUS.get(row.status, RunStatus.PENDING)
     run.attempt, run.token = row.attempt, row.token
     run.first_us, run.started_us, run.finished_us = row.first_at, row.started_at, row.finished_at
     if row.flow is not None:
-        run.edges = _edges_of(row, {})
+        run.edges = Edges(row.flow, tuple(needs_of(row)))
     return run
 
 
@@ -208,9 +213,11 @@ def terms_of(text: str | None) -> Terms:
             said["once"] = _once_of(*said["once"])
         if "bounds" in said:
             said["bounds"] = Bounds(*said["bounds"])
-        return Terms(**said)
-    except (ValueError, TypeError, LookupError):
+        terms = Terms(**said)
+    except (ValueError, TypeError, LookupError, RecursionError):
         return NO_TERMS
+    known = all(isinstance(text, str | None) for text in (terms.limit_key, terms.once_key, terms.group))
+    return terms if known and isinstance(terms.queue, str) and isinstance(terms.priority, int) else NO_TERMS
 
 
 def _once_of(kind: str, us: int) -> Once:

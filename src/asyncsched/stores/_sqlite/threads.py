@@ -50,22 +50,19 @@ class DatabaseThread:
         self._requests: SimpleQueue[_Request | None] = SimpleQueue()
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._live, name=f"asyncsched-{name}", daemon=True)
-        self._db: sqlite3.Connection | None = None
+        self._opened: asyncio.Future[None] = self._loop.create_future()
+        self._ended: asyncio.Future[None] = self._loop.create_future()
 
     async def start(self, connect: Callable[[], sqlite3.Connection]) -> None:
         """Begin to live, on the connection that ``connect`` makes, on the thread. What that raises is raised."""
-        opened = self._loop.create_future()
-        self._connect, self._opened = connect, opened
+        self._connect = connect
         self._thread.start()
-        await asyncio.shield(opened)
+        await asyncio.shield(self._opened)
 
     async def stop(self) -> None:
-        """Do what is left to be done, and end."""
-        if self._thread.is_alive():
-            ended = self._loop.create_future()
-            self._ended = ended
-            self._requests.put(None)
-            await asyncio.shield(ended)
+        """Do what is left to be done, and end. It must have been started."""
+        self._requests.put(None)
+        await asyncio.shield(self._ended)
 
     async def ask(self, work: Work, take: Take = lambda answer: answer) -> Any:
         """Let ``work`` be done; what ``take`` makes of its answer, once it is safe.
@@ -88,6 +85,7 @@ class DatabaseThread:
             db = self._connect()
         except BaseException as error:
             self._call(_fail, self._opened, _told(self._path, error))
+            self._call(_answer, self._ended, None)
             return
         self._call(_answer, self._opened, None)
         try:
