@@ -262,8 +262,8 @@ def test_only_the_timer_waits_for_time(file: str) -> None:
         found = [wait for wait in found if not wait.endswith("threading.Timer")]
     if file == "executors/process.py":
         found = [wait for wait in found if not wait.endswith(": wait")]
-    # Its threads wait for calls; and outcomes that are there already are fetched 1 ms later at most, at which nothing is
-    # due: never on a loop that leaps through time.
+    # Its threads wait for calls; and outcomes that are there are fetched 1 ms later at most, when nothing is due: never
+    # on a loop that leaps through time.
     if file == "executors/_crew.py":
         found = [wait for wait in found if not wait.endswith((": acquire", ": call_later"))]
     assert file == "_engine/timer.py" or file.startswith("testing/") or found == []
