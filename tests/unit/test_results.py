@@ -94,7 +94,10 @@ def test_the_mark_holds_what_it_was_made_of() -> None:
     assert repr(result_of(run)) == "result_of(run 'r1')"
 
 
-@pytest.mark.parametrize("wrong", ["etl:extract", extract, extract(), None, 5, [TASK]], ids=repr)
+WRONG = {"id": "etl:extract", "function": extract, "coroutine": extract(), "none": None, "number": 5, "list": [TASK]}
+
+
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
 def test_what_is_neither_a_task_nor_a_run_has_no_result(wrong: Any) -> None:
     with pytest.raises(ConfigError, match="give a task, that is a decorated function, or a run"):
         result_of(wrong)
