@@ -184,7 +184,8 @@ class Arming:
 
     def _set(self, armed: ArmedTask) -> None:
         """Put the task into the timer; a paused one costs nothing there, one that is paused until then rings then."""
-        self._forget_pause(armed)
+        if self._living.reminders:
+            self._forget_pause(armed)
         if armed.paused_until_us is None:
             self._firing.arm(armed)
             return
@@ -194,7 +195,7 @@ class Arming:
             self._timer.set(reminder, armed.paused_until_us)
 
     def _forget_pause(self, armed: ArmedTask) -> None:
-        if self._living.reminders and (reminder := self._living.reminders.pop(armed, None)) is not None:
+        if (reminder := self._living.reminders.pop(armed, None)) is not None:
             self._timer.drop(reminder)
 
 

@@ -137,7 +137,7 @@ class MemoryStore(MemoryGraphs, Store):
         put = self._tasks[declared.task] = _Kept(
             declared, self._edits, None if known is None else known.paused_until_us
         )
-        kept = self._history.get(declared.task)
+        kept = self._history[hash(declared.task) & LAST].get(declared.task)
         if kept is not None:
             kept.limit = declared.history_limit
             for _ in range(len(kept) - declared.history_limit):
@@ -155,8 +155,10 @@ class MemoryStore(MemoryGraphs, Store):
     async def drop_task(self, task: str) -> list[Run[Any]]:
         self._tasks.pop(task, None)
         self._blocked.forget(task)
+        if not self._live:
+            return []
         waiting = [run.id for run in self._live.values() if run.task == task]
-        return await self.cancel(waiting, "its task was removed") if waiting else []
+        return await self.cancel(waiting, "its task was removed")
 
     async def standings(self, tasks: Collection[str]) -> list[Standing]:
         return [self._tasks[task].standing(task) for task in tasks if task in self._tasks]
@@ -280,7 +282,8 @@ class MemoryStore(MemoryGraphs, Store):
         return self._live.get(run_id) or self._ended.get(run_id)
 
     def recent(self, task: str) -> Sequence[Run[Any]]:
-        return list(reversed(self._history.get(task) or ()))
+        kept = self._history[hash(task) & LAST].get(task)
+        return kept[::-1] if kept else []
 
     def _end(self, run: Run[Any], now_us: int) -> None:
         """Move a run that has ended to the history, and let the next of its key be ready."""
