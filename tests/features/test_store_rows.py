@@ -167,6 +167,17 @@ async def test_nb14_of_four_processes_at_one_file_each_fire_is_one_run(tmp_path:
     assert {run.status for run in fires} <= {RunStatus.SUCCESS, RunStatus.SKIPPED}
 
 
+@pytest.mark.feature("PA12")
+async def test_pa12_four_processes_submit_at_once_and_none_is_told_that_the_file_is_locked(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    submitted = [run_id for runs in await asyncio.to_thread(share, path, 500, 0.0) for run_id in runs]
+    async with Scheduler(f"sqlite:///{path}", registry=Registry(), queues=[]) as looking:
+        runs = await looking.runs.list(task="add", limit=100_000)
+    assert len(submitted) == 2_000
+    assert sorted(run.id for run in runs) == sorted(submitted)
+    assert {(run.status, run.attempt) for run in runs} == {("SUCCESS", 1)}
+
+
 def share(path: Path, count: int, seconds: float) -> list[list[str]]:
     """Let four processes submit so many runs each, and serve for so long; the ids of the runs of each."""
     command = [sys.executable, "-c", SHARED, str(path), str(count), str(seconds)]

@@ -42,6 +42,7 @@ class Presence(Desk):
         """Runs that other nodes have made, until the engine is told."""
         self._since = 0
         self._looking = self._again = False
+        self._unasked = 0
 
     async def open(self, node: str, clock: Clock) -> None:
         self._node, self._id, self._clock = node, uuid4().hex, clock
@@ -119,15 +120,19 @@ class Presence(Desk):
         return changed
 
     def _look_elsewhere(self) -> None:
-        """Ask what others have done, then let the engine look."""
-        if self._reader is None:
-            return
+        """Ask what others have done, of every run that has not ended here, then let the engine look."""
+        self._unasked = len(self._known.counted)
         self._again = self._looking
-        if self._looking:
+        if not self._looking:
+            self._ask()
+
+    def _ask(self) -> None:
+        if self._reader is None:
             return
         self._looking = True
         counted, since, node_id = self._known.counted, self._since, self._id
         asked = list(islice(counted, AT_ONCE))
+        self._unasked -= len(asked)
         for run_id in asked:  # those come last the next time
             counted[run_id] = counted.pop(run_id)
         looking = self._reader.post(lambda db: look_abroad(db, asked, since, node_id), self._done_elsewhere)
@@ -137,8 +142,9 @@ class Presence(Desk):
         self._looking = False
         if not looking.cancelled() and (error := looking.exception()) is not None:
             log.warning("what other processes did at %s cannot be read: %s", self._path, error)
-        if self._again:
-            self._look_elsewhere()
+        if self._again or self._unasked > 0:  # nobody may ever write again: what is not asked now never is
+            self._again = False
+            self._ask()
 
     def _done_elsewhere(self, abroad: Abroad) -> None:
         """Take account of what others have done."""
