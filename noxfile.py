@@ -65,6 +65,13 @@ def tests(session: nox.Session) -> None:
     run_suite(session)
 
 
+@nox.session
+def faults(session: nox.Session) -> None:
+    """The fault tests in their long form: some 20 minutes. Arguments are pytest's; the seed is printed at the top."""
+    session.install("-e", ".[all]", *group("test"))
+    session.run("pytest", "-rP", *(session.posargs or ["tests/faults"]), env={"ASYNCSCHED_FAULTS": "long"})
+
+
 def declare_newer(version: str) -> None:
     @nox.session(name=f"tests-{version}", python=version)
     def tests_newer(session: nox.Session) -> None:
@@ -128,3 +135,5 @@ def build(session: nox.Session) -> None:
     session.run(str(scripts / "python"), "-W", "error", "-c", "import asyncsched", **outside)
     session.run(str(scripts / "python"), "-m", "pip", "install", "--quiet", f"{wheel}[cli]", **outside)
     session.run(str(scripts / "asyncsched"), "--version", **outside)
+    file = f"sqlite:///{(alone / 'jobs.db').absolute()}"  # its schema is read from files of the package
+    session.run(str(scripts / "asyncsched"), "migrate", "--store", file, **outside)

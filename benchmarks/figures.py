@@ -80,6 +80,16 @@ def _figures(python: tuple[int, int]) -> list[Figure]:
         Figure("cron.cron_step_us", "cron: one step, mean of 9 lines", "us", "cronsim", goal=3, judged="value"),
         Figure("cron.cron_day_us", "cron: one step within a day", "us", "cronsim", goal=1, judged="value"),
         Figure("cron.cron_parse_us", "cron: parse a new line", "us", "cronsim", goal=20, judged="value"),
+        Figure("durable.submit_full_us", "SQLite: durable submit, FULL, 100 coroutines", "us", "sqlite3", goal=2),
+        Figure("durable.submit_normal_us", "the same, NORMAL", "us", "sqlite3", goal=round(1 / 0.3, 2)),
+        Figure("durable.submit_alone_us", "the same, NORMAL, one coroutine", "us", "sqlite3", goal=round(1 / 0.55, 2)),
+        Figure("durable.execute_us", "SQLite: claim, run, record", "us", "huey", goal=0.5),
+        Figure("durable.load_ms", "SQLite: enter with 10,000 tasks in the file", "ms", "apscheduler3", goal=0.5),
+        Figure("durable.stall_ms", "SQLite: longest turn of the loop, 1,000 due at once", "ms", OURS, goal=10,
+               judged="value"),
+        Figure("durable.first_fire_ms", "SQLite: first fire, 100,000 tasks and 1,000,000 ended runs in the file", "ms",
+               OURS, goal=1_000, judged="value"),
+        Figure("durable.served_ms", "until all of them are served", "ms", OURS),
         Figure("imports.import_ms", "import the core", "ms", "anyio, pydantic, croniter", goal=1.5),
     ]  # fmt: skip
 
@@ -87,5 +97,5 @@ def _figures(python: tuple[int, int]) -> list[Figure]:
 PLOTTED = (
     "fires.cpu_us", "sustain.rate", "burst.burst_ms", "add.add_us", "bulk.memory_b", "thread_fires.cpu_us",
 )  # fmt: skip
-SUBJECTS = (*NAMES, "call_later", "cronsim", "croniter", "anyio, pydantic, croniter")
+SUBJECTS = (*NAMES, "sqlite3", "huey", "call_later", "cronsim", "croniter", "anyio, pydantic, croniter")
 """The columns of the report, in order."""

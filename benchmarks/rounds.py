@@ -17,7 +17,7 @@ from benchmarks.sizes import FULL, QUICK, Sizes
 ROOT = Path(__file__).resolve().parent.parent
 APART = ("fires", "sustain", "burst", "stall", "add", "bulk", "idle", "thread_fires", "graph")
 """Measures of one scheduler in a process."""
-TOGETHER = ("lateness", "cron", "imports")
+TOGETHER = ("lateness", "cron", "imports", "durable")
 """Measures of several subjects in turns in one process."""
 
 _TIMEOUT_S = 240

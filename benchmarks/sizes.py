@@ -23,6 +23,11 @@ class Sizes(NamedTuple):
     idle: int = 10_000
     idle_s: float = 20.0
     graph: int = 10_000
+    durable: int = 4_000
+    """Runs that are submitted to a file, and executed from it."""
+    loaded: int = 10_000
+    due: int = 1_000
+    history: int = 1_000_000
     timers: int = 200
     cron_share: float = 1.0
     """Of the steps of each cron line."""
@@ -49,6 +54,10 @@ QUICK = Sizes(
     idle=50,
     idle_s=0.3,
     graph=200,
+    durable=40,
+    loaded=20,
+    due=20,
+    history=100,
     timers=5,
     cron_share=0.05,
     imports=1,

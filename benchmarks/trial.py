@@ -22,7 +22,12 @@ from benchmarks.measures import MEASURES, CountingLoop, Found
 from benchmarks.sizes import FULL, QUICK, Sizes
 
 # Measures that have no adapters, by the module that measures them: several subjects in one process, interleaved.
-TOGETHER = {"lateness": "benchmarks.lateness", "cron": "benchmarks.cron", "imports": "benchmarks.imports"}
+TOGETHER = {
+    "lateness": "benchmarks.lateness",
+    "cron": "benchmarks.cron",
+    "imports": "benchmarks.imports",
+    "durable": "benchmarks.durable",
+}
 
 
 def measured(subject: str, measure: str, sizes: Sizes) -> dict[str, Found]:

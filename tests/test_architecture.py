@@ -18,44 +18,72 @@ PACKAGE = ROOT / "src" / "asyncsched"
 # A file imports only from files above it in this list. A new file gets its place here first.
 ROOMS = """
 0 words
-    errors.py clock.py duration.py zone.py spread.py _heap.py
+    errors.py crash_points.py clock.py duration.py zone.py spread.py _heap.py
 1 triggers
     triggers/_base.py triggers/_wall.py triggers/_fields.py triggers/_words.py triggers/_days.py
     triggers/_interchange.py triggers/_cron.py triggers/_daytime.py triggers/_simple.py triggers/_calendar.py
     triggers/_combine.py triggers/_exclusion.py triggers/_sentence.py triggers/_english.py triggers/__init__.py
 2 values
-    retry.py ids.py limits.py keeper.py waiters.py edges.py run.py merge.py context.py graph.py results.py
-    resource.py signature.py values.py links.py middleware.py
-    surroundings.py blackout.py policy.py fires.py overlap.py
-    deadlines.py backfill.py naming.py options.py submission.py events.py observed.py task.py phrases.py
+    retry.py ids.py again.py limits.py keeper.py waiters.py edges.py run.py merge.py context.py graph.py results.py
+    resource.py signature.py refit.py values.py links.py middleware.py
+    surroundings.py blackout.py policy.py overrides.py stored.py fires.py overlap.py
+    deadlines.py backfill.py renaming.py naming.py options.py submission.py events.py observed.py task.py phrases.py
     explanation.py evidence.py waits.py reasons.py
 3 seams
-    stores/_graphs.py stores/_base.py executors/_base.py executors/_pace.py executors/_crew.py
+    stores/_migrates.py stores/_graphs.py stores/_upkeep.py stores/_within.py stores/_drivers.py
+    stores/_roster.py stores/_base.py executors/_base.py executors/_pace.py
+    executors/_crew.py
 4 behind them
-    stores/_pieces.py stores/_standing.py stores/_waiting.py stores/_blocked.py stores/memory.py stores/__init__.py
+    stores/_pieces.py stores/_standing.py stores/_keeping.py
+    stores/_doubles.py stores/_waiting.py stores/_blocked.py stores/_served.py stores/memory.py stores/__init__.py
     executors/loop.py
-    stores/_sqlite/__init__.py stores/_sqlite/rows.py stores/_sqlite/connection.py stores/_sqlite/schema.py
-    stores/_sqlite/threads.py stores/_sqlite/nodes.py stores/_sqlite/places.py stores/_sqlite/unit.py
-    stores/_sqlite/rescue.py stores/_sqlite/neighbours.py stores/_sqlite/abroad.py stores/_sqlite/claims.py
+    stores/_sqlite/__init__.py stores/_sqlite/rows.py stores/records.py
+    stores/_sqlite/marred.py stores/_sqlite/met.py stores/_sqlite/connection.py
+    stores/_sqlite/keys.py stores/_sqlite/upkeep.py
+    stores/_sqlite/schema.py stores/_sqlite/threads.py stores/_sqlite/nodes.py stores/_sqlite/places.py
+    stores/_sqlite/alone.py stores/_sqlite/unit.py stores/_sqlite/screening.py
+    stores/_sqlite/roster.py stores/_sqlite/renames.py
+    stores/_sqlite/rescue.py stores/_sqlite/neighbours.py
+    stores/_sqlite/abroad.py stores/_sqlite/claims.py
     stores/_sqlite/tasks.py stores/_sqlite/graphs.py
-    stores/_sqlite/lookups.py stores/_sqlite/desk.py stores/_sqlite/presence.py stores/_sqlite/graph_verbs.py
+    stores/_sqlite/lookups.py stores/_sqlite/recent.py stores/_sqlite/held.py stores/_sqlite/desk.py stores/_sqlite/presence.py
+    stores/_sqlite/migration.py stores/_sqlite/roster_verbs.py
+    stores/_sqlite/graph_verbs.py stores/_sqlite/upkeep_verbs.py stores/_sqlite/watch.py
+    stores/_sqlite/transactions.py
     stores/sqlite.py
     executors/thread.py
     executors/_child.py executors/process.py executors/shell.py executors/__init__.py
 5 engine
-    _engine/__init__.py _engine/timer.py _engine/bus.py _engine/turns.py _engine/ledger.py _engine/resources.py
-    _engine/terms.py _engine/living.py _engine/places.py _engine/flows.py
+    _engine/__init__.py _engine/timer.py _engine/bus.py _engine/outage.py _engine/turns.py _engine/ledger.py _engine/resources.py
+    _engine/terms.py _engine/living.py _engine/alongside.py _engine/places.py _engine/flows.py
     _engine/watcher.py
     _engine/capacity.py _engine/runner.py _engine/cycle.py _engine/custody.py _engine/firing.py _engine/arming.py
-    _engine/intake.py
-    _engine/host.py _engine/engine.py _engine/runs.py _engine/backfilling.py _engine/explaining.py _engine/tasks.py
+    _engine/roster.py
+    _engine/intake.py _engine/sweep.py _engine/upkeep.py _engine/drained.py
+    _engine/host.py _engine/engine.py _engine/selection.py _engine/many.py
+    _engine/runs.py _engine/backfilling.py _engine/overriding.py _engine/explaining.py _engine/unserved.py _engine/tasks.py
 6 facade
-    decorators.py registry.py signals.py in_thread.py lifespan.py scheduler.py __init__.py
+    decorators.py registry.py signals.py in_thread.py lifespan.py arguments.py scheduler.py __init__.py
 7 surfaces
     telemetry/logging.py telemetry/__init__.py
     testing/_deadlock.py testing/_loop.py testing/_clock.py testing/_travel.py testing/_stage.py testing/__init__.py
+    testing/store_contract/_bench.py testing/store_contract/_making.py testing/store_contract/_nodes.py
+    testing/store_contract/_tasks.py testing/store_contract/_amendments.py testing/store_contract/_roster.py
+    testing/store_contract/_overrides.py testing/store_contract/_renames.py testing/store_contract/_fires.py
+    testing/store_contract/_claims.py testing/store_contract/_acks.py testing/store_contract/_keys.py
+    testing/store_contract/_keeping.py
+    testing/store_contract/_rates.py testing/store_contract/_queues.py testing/store_contract/_bounds.py
+    testing/store_contract/_once.py testing/store_contract/_cancels.py testing/store_contract/_history.py
+    testing/store_contract/_backfill.py testing/store_contract/_graphs.py testing/store_contract/_joins.py
+    testing/store_contract/_at_hand.py testing/store_contract/_met.py
+    testing/store_contract/_control.py testing/store_contract/_shared.py testing/store_contract/_values.py
+    testing/store_contract/_batches.py testing/store_contract/_order_law.py testing/store_contract/_limit_law.py
+    testing/store_contract/__init__.py
     cli/_show.py cli/_target.py cli/_changes.py cli/_dry.py cli/_explain.py cli/_why.py cli/_graph.py
-    cli/_look.py cli/_run.py cli/_simulate.py cli/__init__.py __main__.py
+    cli/_look.py cli/_run.py cli/_simulate.py
+    cli/_arguments.py cli/_acting.py cli/_records.py cli/_orders.py cli/_controls.py cli/_tasks.py
+    cli/_migrate.py cli/_stored.py
+    cli/__init__.py __main__.py
 """
 LISTED = [word for line in ROOMS.splitlines() if line.startswith("    ") for word in line.split()]
 FILES = sorted(str(path.relative_to(PACKAGE).as_posix()) for path in PACKAGE.rglob("*.py"))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any
 
+from asyncsched.overrides import Overrides
 from asyncsched.run import Run
 
 # Making a dataclass takes 0.3 ms of every import. So kinds that add no field are plain heirs of one, which is as good,
@@ -108,6 +109,29 @@ class TaskResumed(TaskEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class TaskOverridden(TaskEvent):
+    """An operator put something in place of what code declares, or took all of that back."""
+
+    overrides: Overrides
+    """All that stands now; each ``None`` is as code says."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class TaskRenamed(TaskEvent):
+    """A task took over what was kept under one of its ``aliases``: where it stood, its history, its waiting runs."""
+
+    alias: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class TaskUnknown(TaskEvent):
+    """Runs wait for a task that no node declares: they are PENDING, with the reason, until one does."""
+
+    waiting: int
+    """How many runs wait."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class TaskBroken(TaskEvent):
     """The task's trigger raised: it does not fire until it is replaced. Other tasks are not concerned."""
 
@@ -145,6 +169,12 @@ class RunEnded(RunEvent):
     __slots__ = ()
 
 
+class RunLost(RunEvent):
+    """Other nodes took this one for dead while it had the run under way, and run it again; see ``on_lost``."""
+
+    __slots__ = ()
+
+
 class RunAbandoned(RunEvent):
     """A coroutine went on long after it was told to stop: its run has its end, and ``runs.abandoned`` lists it."""
 
@@ -177,10 +207,33 @@ class TaskFailing(RunWarning):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class NodeLost(Event):
+    """Other nodes took this one for dead: it was stopped or stuck for longer than its lease. It goes on as a new one."""
+
+    runs: int
+    """How many runs it had under way, which are others' by now: of each ``RunLost`` tells."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class ClockJumped(Event):
     """The wall clock was set, or the machine slept; ``by`` is negative if it was set back."""
 
     by: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class StoreLost(Event):
+    """The store does not answer, or refuses: told once. Nothing fires or starts until it does; runs go on."""
+
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class StoreBack(Event):
+    """The store answers again. What was due meanwhile is up to each task's ``missed``."""
+
+    after: timedelta
+    """For how long it did not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)

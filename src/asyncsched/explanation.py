@@ -11,18 +11,20 @@ from asyncsched.run import RunStatus
 
 WaitsFor = Literal[
     "turn", "instant", "retry", "upstream", "limit", "rate", "node", "queue", "group", "scheduler", "start", "end",
+    "task",
 ]  # fmt: skip
 """``turn``: the engine, which is about to handle a fire that is due; ``instant``: its time; ``retry``: its next
 attempt; ``upstream``: the runs that it needs; ``limit``: a place among the runs of its task or key; ``rate``: that
 enough time has passed; ``node``: one that serves its queue; ``queue``, ``group``, ``scheduler``: a place there;
-``start``: nothing, it is ready; ``end``: it runs."""
+``start``: nothing, it is ready; ``end``: it runs; ``task``: a node that serves the task, or can read the run."""
 
 NoteKind = Literal[
     "paused", "skip_next", "standing_by", "stopping", "broken", "never", "over", "max_runs", "completion", "blackout",
-    "dependency", "submitted", "upstream",
+    "dependency", "submitted", "upstream", "override", "retired",
 ]  # fmt: skip
 """``over``: no instants are left; ``never``: there were none; ``completion``: the next fire is counted from the end of
-the last run; ``submitted``, ``upstream``: no trigger, it runs when it is submitted, or after its upstreams."""
+the last run; ``submitted``, ``upstream``: no trigger, it runs when it is submitted, or after its upstreams;
+``override``: an operator has put something in place of what code says; ``retired``: no node declares it."""
 
 _LABEL = 9
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import CancelledError, Future
 from typing import Generic, ParamSpec, Protocol, Self, TypeVar
 
-from asyncsched._engine.engine import Drained
+from asyncsched._engine.drained import Drained
 from asyncsched.errors import MisuseError
 from asyncsched.run import Run
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Protocol
+from weakref import WeakSet
 
 from asyncsched.duration import as_duration
 from asyncsched.errors import MisuseError
@@ -34,7 +35,21 @@ class Kept:
 
     id: str
     task: str
+    token: int
     finished_us: int | None
+
+    @property
+    def fence(self) -> int:
+        """Grows with each attempt, of this node or another: who has seen a greater one refuses what bears this one."""
+        return self.token
+
+    @property
+    def lost(self) -> bool:
+        """Whether the run was taken from this node, as from a dead one, while it was under way here.
+
+        Another node runs it again, or has; what this attempt comes to counts for nothing.
+        """
+        return self in lost_runs
 
     async def cancel(self, reason: str = "it was cancelled by hand") -> bool:
         """Stop the run: a waiting one never starts, in a running one ``CancelledError`` is raised. Whether it had to.
@@ -66,3 +81,7 @@ class Kept:
                 f"run {self.id} of {self.task!r} has no attempt under way in this process: call it within the run, "
                 "on the event loop or in a thread"
             )
+
+
+lost_runs: WeakSet[Kept] = WeakSet()
+"""Those that nodes of this process have lost: hardly ever any, so no field of theirs says so."""

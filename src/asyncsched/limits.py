@@ -7,6 +7,7 @@ Nothing here remembers: what a limit must know of the past of one key is a plain
     Debounce    the waiting run, and when it is due             when a run is submitted
     Cooldown    the last run, and when it was submitted         when a run is submitted
     Unique      the run that is live, or has just succeeded     when a run is submitted
+    Idempotency the run of the first submit with its key        when a run is submitted
 
 No clock is trusted further than a limit is long: if it was set back, nothing waits longer than that.
 """
@@ -146,6 +147,16 @@ class Unique:
     def holds(self, succeeded_us: int | None, now_us: int) -> bool:
         """Whether a submit at ``now_us`` is the run that succeeded then (``None``: it failed, or was cancelled)."""
         return succeeded_us is not None and abs(now_us - succeeded_us) < self.keep_us
+
+
+class Idempotency(NamedTuple):
+    """A key that somebody gave to a submit: for ``keep_us`` every other submit with it gives the same run.
+
+    However that run has ended, and whether or not it is still kept; and as long as it has not ended.
+    """
+
+    key: str
+    keep_us: int
 
 
 Once = Debounce | Cooldown | Unique

@@ -9,6 +9,7 @@ from typing import Any, Generic, Protocol, TypeVar, overload
 
 from asyncsched.errors import MisuseError
 from asyncsched.events import Event, RunEnded, RunStarted, SchedulerStopped
+from asyncsched.overrides import NO_OVERRIDES, Overrides
 from asyncsched.run import Run, RunStatus
 from asyncsched.submission import Submission
 
@@ -67,6 +68,7 @@ class LiveState(Protocol):
     started: Run[Any] | None
     ended: Run[Any] | None
     succeeded: Run[Any] | None
+    overrides: Overrides
 
     def history(self) -> Sequence[Run[Any]]:
         """The ended runs and recorded skips, newest first."""
@@ -110,6 +112,11 @@ class Observed(Generic[R_co]):
     def error(self) -> BaseException | None:
         """What the run that ended last raised; ``None`` if it did not."""
         return None if self.state is None or self.state.ended is None else self.state.ended.error
+
+    @property
+    def overrides(self) -> Overrides:
+        """What an operator has put in place of what code declares; ``tasks.reset`` takes it back."""
+        return NO_OVERRIDES if self.state is None else self.state.overrides
 
     @property
     def history(self) -> Sequence[Run[Any]]:

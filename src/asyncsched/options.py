@@ -12,10 +12,10 @@ from asyncsched.errors import ConfigError
 from asyncsched.limits import Cooldown, Debounce, Key, Rate
 from asyncsched.links import Dependency
 from asyncsched.naming import check_importable
-from asyncsched.policy import Anchor, Missed, OverlapPolicy, Policy
+from asyncsched.policy import Anchor, Missed, OnLost, OverlapPolicy, Policy
 from asyncsched.results import Upstream
 from asyncsched.retry import Retry
-from asyncsched.signature import is_coroutine_function, signature_of
+from asyncsched.signature import Upgrade, is_coroutine_function, signature_of
 from asyncsched.triggers import Between, Cron, Daily, Every, Once, Trigger, parse_trigger
 from asyncsched.zone import zone_name
 
@@ -37,6 +37,7 @@ class PolicyOptions(TypedDict, total=False):
     priority: int
     queue: str
     history_limit: int
+    keep: int | timedelta | str | None
     run_timeout: timedelta | str | None
     expires: timedelta | str | None
     jitter: timedelta | str | None
@@ -51,6 +52,7 @@ class PolicyOptions(TypedDict, total=False):
     warn_not_started: timedelta | str | None
     warn_longer: timedelta | str | None
     warn_failures: int | None
+    on_lost: OnLost
 
 
 class Options(PolicyOptions, total=False):
@@ -62,6 +64,9 @@ class Options(PolicyOptions, total=False):
     starts, ends: the task fires from then on (included), and before then; a naive one is in its zone.
     args, kwargs: what the function is called with when it fires.
     tags, metadata: kept with the task, for people and for filters.
+    aliases: the ids that the task had before: it goes on where those stood in the store, with their runs.
+    upgrade: a function that is given the stored arguments of a run, a dict by parameter as JSON values, where they do
+        not fit the function any more; it returns those that do.
     depends_on: the tasks, or their ids, that it needs, besides those that ``result_of`` names in the function.
     rule: of a task without a trigger: which of their ends let it run; see ``graph.verdict``.
     dependency, dependency_timeout: of a task with a trigger: whether each upstream must have succeeded ``"ever"`` or
@@ -80,6 +85,8 @@ class Options(PolicyOptions, total=False):
     kwargs: Mapping[str, Any] | None
     tags: Iterable[str]
     metadata: Mapping[str, Any] | None
+    aliases: Iterable[str]
+    upgrade: Upgrade | None
     executor: ExecutorName | None
     depends_on: Upstream[Any] | str | Iterable[Upstream[Any] | str]
     rule: Rule
@@ -111,6 +118,7 @@ _SHAPES: Mapping[str, tuple[type, type, str]] = {
     "kwargs": (dict, Mapping, "a mapping of arguments by name, such as {'a': 1}"),
     "tags": (list, Iterable, "a list of texts, such as ['mail']"),
     "metadata": (dict, Mapping, "a mapping, such as {'owner': 'me'}"),
+    "aliases": (list, Iterable, "a list of ids, such as ['app:old_name']"),
 }
 
 
@@ -139,6 +147,10 @@ def kept_options(options: Mapping[str, Any]) -> dict[str, Any]:
             raise _unknown(name)
         elif name == "tz" and value is not None:
             kept[name] = zone_name(value)
+        elif name == "upgrade" and value is not None:
+            if not callable(value):
+                raise ConfigError(f"upgrade={value!r}: a function that makes today's arguments of stored ones")
+            kept[name] = value
     if policy:
         kept["policy"] = Policy.of(policy)
     return kept
@@ -166,11 +178,20 @@ def _copied_tags(given: Iterable[str]) -> frozenset[str]:
     return frozenset(tags)
 
 
+def _copied_aliases(given: Iterable[str]) -> tuple[str, ...]:
+    aliases = tuple(dict.fromkeys(given))
+    for alias in aliases:
+        if not isinstance(alias, str) or not alias:
+            raise ConfigError(f"aliases={list(aliases)!r}: {alias!r} is no id of a task")
+    return aliases
+
+
 _COPIES: Mapping[str, Callable[[Any], Any]] = {
     "args": tuple,
     "kwargs": _copied_kwargs,
     "tags": _copied_tags,
     "metadata": dict,
+    "aliases": _copied_aliases,
 }
 
 

@@ -10,6 +10,20 @@ Verdict = Literal["run", "wait", "skip", "cancel"]
 
 # So many runs of one task with overlap="queue_all" may wait: more would be a list that only grows.
 QUEUE_ALL_LIMIT = 1_000
+_ALL = 2**31
+
+
+def most_met(policy: Policy) -> int:
+    """Up to how many runs on their way make a difference to a fire; 0 where none does."""
+    match policy.overlap:
+        case "allow":
+            return 0
+        case "skip":
+            return 1
+        case "queue_one" | "queue_all" | "cancel_previous":
+            return _ALL
+        case _:
+            assert_never(policy.overlap)
 
 
 def overlap_verdict(policy: Policy, running: int, waiting: int) -> Verdict:

@@ -16,11 +16,14 @@ from asyncsched.retry import NO_RETRY, Retry
 Missed = Literal["latest", "skip", "all"]
 OverlapPolicy = Literal["skip", "allow", "queue_one", "queue_all", "cancel_previous"]
 Anchor = Literal["grid", "completion"]
+OnLost = Literal["cancel", "continue"]
 
+NO_LIMIT = 2**31
+"""The ``history_limit`` of a task all of whose ended runs are kept, for a time."""
 _US = timedelta(microseconds=1)
 _SERIAL = ("queue_one", "queue_all", "cancel_previous")
 
-_CHOICES = (("missed", Missed), ("overlap", OverlapPolicy), ("anchor", Anchor))
+_CHOICES = (("missed", Missed), ("overlap", OverlapPolicy), ("anchor", Anchor), ("on_lost", OnLost))
 # The least of each, and what None means where it is allowed.
 _NUMBERS = (
     ("missed_limit", 0, ""),
@@ -32,6 +35,7 @@ _NUMBERS = (
 )
 # Whether it may be zero.
 _DURATIONS = (
+    ("keep", False),
     ("grace", True),
     ("jitter", True),
     ("timeout", False),
@@ -68,6 +72,8 @@ class Policy:
     max_running: how many runs of the task may be ready or running at once; more wait. ``None`` is no limit.
     priority: of runs that are ready at once the greater starts first.
     queue: which nodes may run it, and under which limit, goes by its queue.
+    keep: how long its ended runs are kept, all of them unless ``history_limit`` is given too; a whole number is the
+        ``history_limit``.
     history_limit: how many ended runs of the task are kept.
     rate, debounce, cooldown: limits of the runs that are started, or submitted, in a time; see ``limits``.
     key: the parameter, or a function of the arguments, for each value of which ``max_running`` and those three
@@ -78,6 +84,9 @@ class Policy:
     warn_not_started: tell when a run has not started so long after it was due.
     warn_longer: tell when a run has been running for longer than this, over all its attempts.
     warn_failures: tell when so many runs have failed in a row.
+    on_lost: what becomes of an attempt when other nodes have taken this one for dead, having heard nothing of it for
+        as long as its lease, and run its run again. ``"cancel"`` it; or let it ``"continue"``, where
+        ``current_run().lost`` tells it so. What comes of it counts for nothing either way.
     """
 
     missed: Missed = "latest"
@@ -92,6 +101,7 @@ class Policy:
     priority: int = 0
     queue: str = "default"
     history_limit: int = 100
+    keep: timedelta | None = None
     run_timeout: timedelta | None = None
     expires: timedelta | None = None
     jitter: timedelta | None = None
@@ -106,6 +116,7 @@ class Policy:
     warn_not_started: timedelta | None = None
     warn_longer: timedelta | None = None
     warn_failures: int | None = None
+    on_lost: OnLost = "cancel"
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Policy:
@@ -116,7 +127,7 @@ class Policy:
         """
         if not options:
             return DEFAULT_POLICY
-        checked = dict(options)
+        checked = _with_keep(options) if options.get("keep") is not None else dict(options)
         _check_values(checked)
         for name, zero in _DURATIONS:
             if checked.get(name) is not None:
@@ -160,9 +171,26 @@ class Policy:
         return None if self.run_timeout is None else self.run_timeout // _US
 
     @property
+    def keep_us(self) -> int | None:
+        """``keep`` in microseconds."""
+        return None if self.keep is None else self.keep // _US
+
+    @property
     def jitter_us(self) -> int:
         """``jitter`` in microseconds, 0 for none."""
         return 0 if self.jitter is None else self.jitter // _US
+
+
+def _with_keep(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options, with what ``keep`` says in its place: how many, or how long and then all of them."""
+    keep, limit = options["keep"], options.get("history_limit")
+    if not isinstance(keep, int):
+        return {**options, "history_limit": NO_LIMIT if limit is None else limit}
+    if isinstance(keep, bool) or keep < 0:
+        raise ConfigError(f"keep={keep!r}: how many ended runs, such as 500, or for how long, such as '30d'")
+    if limit is not None:
+        raise ConfigError(f"keep={keep} and history_limit={limit} say the same: how many are kept; give one of them")
+    return {**options, "keep": None, "history_limit": keep}
 
 
 def _check_values(options: Mapping[str, Any]) -> None:

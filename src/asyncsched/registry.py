@@ -96,6 +96,8 @@ class Registry(Declarations):
 
     def __init__(self) -> None:
         self._tasks: dict[str, Task[..., Any]] = {}
+        self._aliases: dict[str, str] = {}
+        """By each alias the task that has it."""
         self._surroundings = Surroundings()
         self._origins: dict[str, Registry] = {}
         """From which included registry a task came, by its id."""
@@ -114,6 +116,8 @@ class Registry(Declarations):
     def _take(self, task: Task[..., Any], origin: Registry | None, tags: frozenset[str]) -> None:
         """Have the task, and let those that include this registry have it."""
         self._tasks[task.id] = task
+        for alias in task.aliases:
+            self._aliases[alias] = task.id
         if origin is not None:
             self._origins[task.id] = origin
         if tags:
@@ -125,12 +129,28 @@ class Registry(Declarations):
         for includer, _tags in self._includers:
             includer._refuse_twice(task)
         known = self._tasks.get(task.id)
+        if task.aliases or self._aliases:
+            self._refuse_aliases(task)
         if known is not None:
             where = place_of(known.__wrapped__) or repr(known.__wrapped__)
             cure = "give one an id="
             if unwrap(known.__wrapped__) is unwrap(task.__wrapped__):
                 cure += ", or say all its times in one when([...])"
             raise DuplicateTask(f"two tasks have the id {task.id!r}, the other stands at {where}: {cure}")
+
+    def _refuse_aliases(self, task: Task[..., Any]) -> None:
+        """Refuse one whose id, or alias, is an alias or the id of another."""
+        cure = "an alias is an id that no task has any more, and names one task that had it"
+        if task.id in task.aliases:
+            raise DuplicateTask(f"task {task.id!r} has its own id as an alias: {cure}")
+        for alias in task.aliases:
+            if alias in self._tasks:
+                raise DuplicateTask(f"task {task.id!r} has the alias {alias!r}, which is the id of a task: {cure}")
+            if alias in self._aliases:
+                other = self._aliases[alias]
+                raise DuplicateTask(f"tasks {other!r} and {task.id!r} both have the alias {alias!r}: {cure}")
+        if task.id in self._aliases:
+            raise DuplicateTask(f"{task.id!r} is the id of a task, and an alias of {self._aliases[task.id]!r}: {cure}")
 
     def _declaring(self) -> Registry:
         return self
@@ -158,7 +178,9 @@ class Registry(Declarations):
 
     def forget(self, task_id: str) -> None:
         """Let the task be undeclared; nothing happens if it is."""
-        self._tasks.pop(task_id, None)
+        task = self._tasks.pop(task_id, None)
+        for alias in () if task is None else task.aliases:
+            del self._aliases[alias]
         self._origins.pop(task_id, None)
 
     def __iter__(self) -> Iterator[Task[..., Any]]:

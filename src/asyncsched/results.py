@@ -117,6 +117,7 @@ def _shown(path: tuple[Any, ...]) -> str:
 _Container = dict[Any, Any] | list[Any] | tuple[Any, ...] | set[Any] | frozenset[Any]
 _CONTAINERS = (dict, list, tuple, set, frozenset)
 _SEARCHED = (Run, ResultOf, *_CONTAINERS)
+_HOLD_NOTHING = frozenset({str, int, float, bool, bytes, type(None)})
 
 
 def runs_among(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Found]:
@@ -155,6 +156,8 @@ def needed_runs(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Run[A
     Raises:
         ArgumentsError: ``result_of`` a task stands among the arguments.
     """
+    if not kwargs and _HOLD_NOTHING.issuperset(map(type, args)):  # as most calls have it
+        return ()
     return tuple({found.run.id: found.run for found in runs_among(args, kwargs)}.values())
 
 

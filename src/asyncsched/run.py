@@ -14,7 +14,7 @@ from asyncsched.clock import from_us
 from asyncsched.edges import Edged, Edges
 from asyncsched.errors import MisuseError, RunCancelled, RunFailed, RunSkipped
 from asyncsched.keeper import Kept
-from asyncsched.limits import Once, Rate
+from asyncsched.limits import Idempotency, Once, Rate
 from asyncsched.retry import Retry
 from asyncsched.waiters import let_go
 
@@ -38,8 +38,7 @@ class RunStatus(StrEnum):
         return self in FINAL
 
 
-# RUNNING to PENDING is a retry within the policy, or a run handed back by a node that stops or died; PENDING to FAILED
-# a run that is out of time between two attempts.
+# RUNNING to PENDING: a retry, or handed back by a node that stops or died; PENDING to FAILED: out of time in between.
 TRANSITIONS: Mapping[RunStatus, frozenset[RunStatus]] = {
     RunStatus.PENDING: frozenset({RunStatus.RUNNING, RunStatus.SKIPPED, RunStatus.CANCELLED, RunStatus.FAILED}),
     RunStatus.RUNNING: frozenset({RunStatus.SUCCESS, RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.PENDING}),
@@ -51,7 +50,7 @@ TRANSITIONS: Mapping[RunStatus, frozenset[RunStatus]] = {
 
 FINAL = frozenset(status for status, following in TRANSITIONS.items() if not following)
 """Of a run that has ended."""
-# The members that every run goes through: on the path of each fire a name is cheaper than an attribute of an enum.
+# On the path of each fire a name is cheaper than an attribute of an enum.
 _PENDING, _RUNNING, _SUCCESS = RunStatus.PENDING, RunStatus.RUNNING, RunStatus.SUCCESS
 
 
@@ -163,6 +162,7 @@ class Terms(NamedTuple):
     bounds: until when it may wait.
     group: whose limit on its node it counts in; ``None`` where none is limited.
     backfill: whether it makes up for a fire of the past: those that come do not overlap with it.
+    idempotency: the key by which further submits are this run; it goes before ``once``.
     """
 
     priority: int = 0
@@ -175,6 +175,7 @@ class Terms(NamedTuple):
     bounds: Bounds | None = None
     group: str | None = None
     backfill: bool = False
+    idempotency: Idempotency | None = None
 
 
 NO_TERMS = Terms()
@@ -242,8 +243,7 @@ class Run(Kept, Edged, Generic[T_co]):
             scheduled_us: the instant of the trigger that it is for; ``None`` for a submitted run.
             stands_for: how many fires it, or this record of skipped ones, stands for.
             terms: on which terms it waits for its start.
-            args: what the function is called with.
-            kwargs: likewise, by name.
+            args, kwargs: what the function is called with.
         """
         self.id = id
         self.task = task

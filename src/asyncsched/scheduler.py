@@ -13,14 +13,16 @@ from typing import Any, Self, TypeAlias
 
 from asyncsched._engine.bus import Events
 from asyncsched._engine.capacity import Capacity
-from asyncsched._engine.engine import Drained, Engine
+from asyncsched._engine.drained import Drained
+from asyncsched._engine.engine import Engine
 from asyncsched._engine.host import HostLock
 from asyncsched._engine.runs import Runs
 from asyncsched._engine.tasks import Tasks
+from asyncsched.arguments import ROLES, Role, capacity_of, checked_count, checked_roles, store_for
 from asyncsched.clock import Clock, SystemClock
 from asyncsched.decorators import AnyTask
 from asyncsched.duration import as_duration
-from asyncsched.errors import ConfigError, MisuseError
+from asyncsched.errors import MisuseError
 from asyncsched.executors import Executor, LoopExecutor, ProcessExecutor, ThreadExecutor, refuse_in_child
 from asyncsched.in_thread import SchedulerThread
 from asyncsched.lifespan import Lifespan
@@ -57,6 +59,10 @@ class Scheduler(Declarations):
         queues: whose runs are executed here: names, or names with how many at once, ``{"mail": 3}``. Default
             all; ``[]`` fires and submits, but runs nothing.
         groups: how many runs of a group of tasks may be under way here at once: ``{"kernel": 3}``; more wait.
+        roles: what this process does: ``{"fire"}`` fires tasks and leaves their runs to others, ``{"run"}`` runs what
+            is ready, ``()`` does neither. All of them submit. Default both.
+        keep: for how long ended runs are kept, of tasks that do not say so with ``keep=`` themselves; beside their
+            ``history_limit``. Default no such limit.
         once_per_host: of the processes that one server starts, one fires and the others stand by. It counts in
             ``lifespan`` alone, and where the store is not shared by processes.
 
@@ -79,10 +85,12 @@ class Scheduler(Declarations):
         max_running: int | None = None,
         queues: Collection[str] | Mapping[str, int | None] | None = None,
         groups: Mapping[str, int] | None = None,
+        roles: Collection[Role] = ROLES,
+        keep: timedelta | str | None = None,
         once_per_host: bool = True,
     ) -> None:
         """Make a scheduler; nothing starts."""
-        self._store = _store(store)
+        self._store = store_for(store)
         self._registry = default_registry if registry is None else registry
         self._surroundings = Surroundings()
         self._calls = True
@@ -93,10 +101,12 @@ class Scheduler(Declarations):
         self._shutdown_us = as_duration("shutdown_timeout", shutdown_timeout, zero=True) // _US
         self._executors: Mapping[str, Executor] = {
             "loop": LoopExecutor(),
-            "thread": ThreadExecutor(_count("threads", threads)),
-            "process": ProcessExecutor(None if processes is None else _count("processes", processes)),
+            "thread": ThreadExecutor(checked_count("threads", threads)),
+            "process": ProcessExecutor(None if processes is None else checked_count("processes", processes)),
         }
-        self._capacity = _capacity(max_running, queues, groups or {})
+        self._capacity = capacity_of(max_running, queues, groups or {})
+        self._roles = checked_roles(roles)
+        self._keep_us = None if keep is None else as_duration("keep", keep) // _US
         self._once_per_host = once_per_host
         self._random: Random | None = None
         self._engine: Engine | None = None
@@ -177,6 +187,7 @@ class Scheduler(Declarations):
             raise MisuseError("the scheduler is running already: enter it once, or make another Scheduler")
         self._entering = True
         try:
+            runs = "run" in self._roles
             engine = Engine(
                 store=self._store,
                 clock=self._clock,
@@ -184,9 +195,11 @@ class Scheduler(Declarations):
                 executors=self._executors,
                 node=self._node,
                 tz=self._tz or system_zone_name(),
-                capacity=self._capacity,
+                capacity=self._capacity if runs else Capacity(None, {}, self._capacity.groups),
                 stall_us=self._stall_us,
                 surroundings=self._around if self._calls else None,
+                fires="fire" in self._roles,
+                keep_us=self._keep_us,
             )
             await engine.start(self._registry, self._random, host)
         finally:
@@ -218,7 +231,7 @@ class Scheduler(Declarations):
         return Lifespan({"scheduler": self}, self._start_in_host, self.stop)
 
     async def _start_in_host(self) -> None:
-        alone = self._store.shared or not self._once_per_host
+        alone = self._store.shared or not self._once_per_host or "fire" not in self._roles
         await self._start(None if alone else HostLock([task.id for task in self._registry]))
 
     @contextlib.contextmanager
@@ -253,10 +266,13 @@ class Scheduler(Declarations):
             self._clock, self._tz, self._random, self._store, self._executors = before
             self._calls = True
 
-    async def serve(self, *companions: Companion, until_idle: bool = False) -> Drained:
+    async def serve(
+        self, *companions: Companion, until_idle: bool = False, roles: Collection[Role] | None = None
+    ) -> Drained:
         """Run until SIGINT or SIGTERM, then drain: what became of the runs that were under way.
 
-        With ``until_idle`` also no longer than until nothing is due, ready or running, as ``idle()`` has it.
+        With ``until_idle`` also no longer than until nothing is due, ready or running, as ``idle()`` has it; with
+        ``roles`` in these, from now on.
 
         Each companion is called with this scheduler and gives an asynchronous context manager, which is entered
         once the scheduler has started and left once it has drained. A second signal cancels the runs and ends the
@@ -265,6 +281,8 @@ class Scheduler(Declarations):
         Raises:
             StoreError: the scheduler cannot go on; nothing that a task does is the cause.
         """
+        if roles is not None:
+            self._roles = checked_roles(roles)
         asked = asyncio.Event()
         forced: list[int] = []
 
@@ -329,6 +347,22 @@ def store_of(scheduler: Scheduler) -> Store:
     return scheduler._store
 
 
+def keep_us_of(scheduler: Scheduler) -> int | None:
+    """For how many microseconds it keeps the ended runs of tasks that do not say so; ``None``: no such limit."""
+    return scheduler._keep_us
+
+
+def acting(scheduler: Scheduler) -> Scheduler:
+    """Another scheduler for the same tasks at the same store: for a process that only looks or acts, and runs nothing.
+
+    The listeners of the given one hear nothing of it.
+    """
+    groups = dict(scheduler._capacity.groups)
+    double = Scheduler(scheduler._store, registry=scheduler._registry, tz=scheduler._tz, roles=(), groups=groups)
+    double._surroundings, double._clock = scheduler._surroundings, scheduler._clock
+    return double
+
+
 async def _idle_or(asked: asyncio.Event, engine: Engine) -> None:
     idle = asyncio.ensure_future(engine.idle())
     idle.add_done_callback(lambda _idle: asked.set())
@@ -336,36 +370,3 @@ async def _idle_or(asked: asyncio.Event, engine: Engine) -> None:
         await asked.wait()
     finally:
         idle.cancel()
-
-
-def _count(name: str, value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigError(f"{name}={value!r}: a whole number from 1 on")
-    return value
-
-
-def _store(store: Store | str) -> Store:
-    if isinstance(store, Store):
-        return store
-    if store in ("memory://", "memory"):
-        return MemoryStore()
-    if isinstance(store, str) and store.startswith("sqlite:"):
-        # Here and not above: sqlite3 takes 8 ms to import, and the memory store does without.
-        from asyncsched.stores.sqlite import store_at
-
-        return store_at(store)
-    raise ConfigError(f"store={store!r}: give 'memory://', 'sqlite:///jobs.db' or a Store")
-
-
-def _capacity(
-    max_running: int | None, queues: Collection[str] | Mapping[str, int | None] | None, groups: Mapping[str, int]
-) -> Capacity:
-    limits = queues if isinstance(queues, Mapping) else None if queues is None else dict.fromkeys(queues)
-    if isinstance(queues, str):
-        raise ConfigError(f"queues={queues!r}: give a list of names, such as [{queues!r}]")
-    if not isinstance(groups, Mapping) or None in groups.values():
-        raise ConfigError(f"groups={groups!r}: give how many runs of each at once, such as {{'kernel': 3}}")
-    for name, limit in [("max_running", max_running), *(limits or {}).items(), *groups.items()]:
-        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
-            raise ConfigError(f"{name}={limit!r}: how many runs at once, a whole number from 1 on")
-    return Capacity(max_running, limits, groups)

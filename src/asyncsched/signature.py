@@ -18,10 +18,18 @@ from asyncsched.resource import resources_of
 from asyncsched.run import Run
 
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+_PLACED = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+Upgrade = Callable[[dict[str, Any]], Mapping[str, Any]]
+"""What makes today's arguments of stored ones: both by parameter, as JSON values."""
 
 
 class Signature:
     """The parameters of one function."""
+
+    upgrade: Upgrade | None = None
+    """What is asked where stored arguments do not fit."""
 
     def __init__(self, func: Callable[..., Any], asked: Collection[str] = ()) -> None:
         """Read the signature of ``func``; its parameters ``asked`` get results of upstreams unless callers give them.
@@ -48,7 +56,7 @@ class Signature:
         self.filled = bool(self.context or asked)
         """Whether the function gets more, without anything around it, than callers give by their places."""
         self._whole = whole
-        positional = [one for one in own if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
+        positional = [one for one in own if one.kind in _PLACED]
         self._least = sum(one.default is one.empty for one in positional)
         self._most = len(positional)
         if any(one.kind is one.KEYWORD_ONLY and one.default is one.empty for one in own):
@@ -107,6 +115,8 @@ class Signature:
         Raises:
             ArgumentsError: they do not fit; the message names the parameter, what it got and what would be right.
         """
+        if not kwargs and self._least <= len(args) <= self._most:  # as in ``check``
+            return tuple([check(name, value) for (name, check), value in zip(self._placed, args, strict=False)]), {}
         bound = self.bind(args, kwargs)
         for name, value in bound.arguments.items():
             check = self._checks.get(name)
@@ -137,6 +147,16 @@ class Signature:
             for name, parameter in self._parameters.parameters.items()
             if name in hints
         }
+
+    @functools.cached_property
+    def _placed(self) -> list[tuple[str, Callable[[str, Any], Any]]]:
+        """Name and check of each parameter that may be given by its place."""
+        names = [name for name, one in self._parameters.parameters.items() if one.kind in _PLACED]
+        return [(name, self._checks.get(name, _unchecked)) for name in names]
+
+
+def _unchecked(_name: str, value: Any) -> Any:
+    return value
 
 
 def _check_of(hint: Any, kind: Any) -> Callable[[str, Any], Any]:

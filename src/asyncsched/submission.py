@@ -9,15 +9,21 @@ from typing import Any, NamedTuple
 
 from asyncsched.duration import as_duration
 from asyncsched.errors import ConfigError
-from asyncsched.limits import check_key, key_of
+from asyncsched.limits import Idempotency, check_key, key_of
 from asyncsched.policy import Policy
 from asyncsched.run import Run
 from asyncsched.signature import Signature
+
+KEY_KEPT = timedelta(hours=24)
+"""For how long a submit with the same idempotency key gives the same run, unless the caller says otherwise."""
+_US = timedelta(microseconds=1)
 
 
 class Submission(NamedTuple):
     """When and how submitted runs are to start; what is ``None`` is as the task says, and now.
 
+    idempotency: its key is that of the caller, and stands for one run of the task.
+    connection: the caller's own, in whose transaction the runs are written.
     by_hand: somebody wants just this run: neither ``debounce`` nor ``cooldown`` concerns it.
     needs: the runs among the arguments of each call that has any, by its number.
     """
@@ -29,6 +35,8 @@ class Submission(NamedTuple):
     unique: str | None = None
     unique_for: timedelta | None = None
     by_hand: bool = False
+    idempotency: Idempotency | None = None
+    connection: object = None
     needs: Mapping[int, tuple[Run[Any], ...]] = MappingProxyType({})
 
     @classmethod
@@ -40,6 +48,9 @@ class Submission(NamedTuple):
         queue: str | None,
         unique: str | None,
         unique_for: timedelta | str | None,
+        idempotency_key: str | None = None,
+        keep_key: timedelta | str | None = None,
+        connection: object = None,
     ) -> Submission:
         """What ``Task.using`` was given, checked.
 
@@ -52,14 +63,20 @@ class Submission(NamedTuple):
             raise ConfigError(f"using(at={at!r}): give a datetime")
         if priority is not None and (isinstance(priority, bool) or not isinstance(priority, int)):
             raise ConfigError(f"using(priority={priority!r}): give a whole number")
-        for name, text in (("queue", queue), ("unique", unique)):
+        for name, text in (("queue", queue), ("unique", unique), ("idempotency_key", idempotency_key)):
             if text is not None and not (isinstance(text, str) and text):
                 raise ConfigError(f"using({name}={text!r}): give a text")
         if unique_for is not None and unique is None:
             raise ConfigError(f"using(unique_for={unique_for!r}) makes unique= hold longer: give that too")
         wait = None if delay is None else as_duration("delay", delay, zero=True)
         keep = None if unique_for is None else as_duration("unique_for", unique_for)
-        return cls(at, wait, priority, queue, unique, keep)
+        if keep_key is not None and idempotency_key is None:
+            raise ConfigError(f"using(keep_key={keep_key!r}) is for how long idempotency_key= holds: give that too")
+        given = None
+        if idempotency_key is not None:
+            kept = KEY_KEPT if keep_key is None else as_duration("keep_key", keep_key)
+            given = Idempotency(idempotency_key, kept // _US)
+        return cls(at, wait, priority, queue, unique, keep, idempotency=given, connection=connection)
 
 
 class Keys(NamedTuple):

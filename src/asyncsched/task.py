@@ -25,7 +25,7 @@ from asyncsched.options import (
 from asyncsched.policy import DEFAULT_POLICY, Policy
 from asyncsched.results import needed_runs
 from asyncsched.run import Run
-from asyncsched.signature import Signature, is_coroutine_function, signature_of
+from asyncsched.signature import Signature, Upgrade, is_coroutine_function, signature_of
 from asyncsched.submission import Keys, Submission, checked_keys
 from asyncsched.triggers import Trigger, TriggerLike, parse_trigger
 
@@ -131,6 +131,8 @@ class Task(Call[P, R_co], Observed[R_co]):
     kwargs: Mapping[str, Any] = _NOTHING
     tags: frozenset[str] = frozenset()
     metadata: Mapping[str, Any] = _NOTHING
+    aliases: tuple[str, ...] = ()
+    upgrade: Upgrade | None = None
     policy: Policy = DEFAULT_POLICY
     fire_keys: Keys = Keys()
     executor: ExecutorName = "thread"
@@ -223,7 +225,10 @@ class Task(Call[P, R_co], Observed[R_co]):
         found = self._signature
         if found is None:
             asks = self.links.asks
-            found = self._signature = Signature(self.__wrapped__, asks) if asks else signature_of(self.__wrapped__)
+            own = bool(asks) or self.upgrade is not None
+            found = self._signature = Signature(self.__wrapped__, asks) if own else signature_of(self.__wrapped__)
+            if self.upgrade is not None:
+                found.upgrade = self.upgrade
         return found
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
@@ -249,6 +254,9 @@ class Task(Call[P, R_co], Observed[R_co]):
         queue: str | None = None,
         unique: str | None = None,
         unique_for: timedelta | str | None = None,
+        idempotency_key: str | None = None,
+        keep_key: timedelta | str | None = None,
+        connection: object = None,
     ) -> Call[P, R_co]:
         """The same task, to be submitted otherwise: ``await send.using(delay="5m").submit("a@b.c")``.
 
@@ -259,12 +267,18 @@ class Task(Call[P, R_co], Observed[R_co]):
         unique: while a run of the task with the same text is live, the submit gives that one. It goes before the
             task's own ``unique``, ``debounce`` and ``cooldown``.
         unique_for: so long after the success of that run, too.
+        idempotency_key: for ``keep_key`` each submit of the task with the same text gives the run of the first one,
+            whatever the arguments, however it has ended, and also where it is no longer kept. Before all of the above.
+        keep_key: for how long; default 24 hours.
+        connection: a connection to the database of the store, in whose transaction the run is written: it is there
+            once that is committed, and never was if it is rolled back. For SQLite a ``sqlite3.Connection`` to the
+            store's file.
 
         Raises:
             ConfigError: both ``at`` and ``delay``, or a value that is none.
         """
-        how = Submission.of(at, delay, priority, queue, unique, unique_for)
-        return _Using(self, how)
+        key = (idempotency_key, keep_key)
+        return _Using(self, Submission.of(at, delay, priority, queue, unique, unique_for, *key, connection))
 
     def zone(self, default: str) -> str:
         """The name of the zone in which its instants are shown: its own, else its trigger's, else ``default``."""

@@ -9,30 +9,40 @@ import functools
 import inspect
 import json
 import math
-import traceback
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from itertools import chain
 from typing import Any, NamedTuple
 
-from asyncsched.errors import ArgumentsError, RunFailed, UpstreamFailed
+from asyncsched.errors import ArgumentsError
+from asyncsched.refit import Given, arranged, fitted, replaced, simple_types, upgraded
 from asyncsched.results import ResultOf
 from asyncsched.run import Run
 from asyncsched.signature import Signature
 
-ARGUMENTS_LIMIT = 64 * 1024
-"""Bytes of JSON that the arguments of one run may take; what is larger belongs in a file or a table of its own."""
-_DEEPEST = 32
+VALUE_LIMIT = 64 * 1024
+"""Bytes of JSON that the arguments of one run may take, and its result; what is larger belongs in a file of its own."""
+# What was written under a greater limit is read all the same, up to so many times this one's.
+_READ_BEYOND = 16
+DEEPEST = 32
+"""So deep may lists and objects stand within one another."""
+_DEEPEST_READ = 2 * DEEPEST + 4  # each may have been wrapped, and stands among the arguments
 _SCALARS = frozenset((str, int, bool, type(None)))
 _PLAIN = {*_SCALARS, float, Any, object, inspect.Parameter.empty}
 # Marks a run among the arguments. No JSON object of the caller's is mistaken for it: those with this key are wrapped.
 _RUN, _OBJECT = "$run", "$object"
-_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+_NOT_FINITE = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
+
+_TOO_DEEP = f"it is nested more than {DEEPEST} deep"
+_CURE = "store what is large elsewhere, and hand over its name"
+# Brackets, but for those within texts, which are taken as a whole.
+_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]')
 
 _dumps = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, check_circular=False).encode
 
 
 class Unstored(NamedTuple):
-    """Stands for a result that could not be stored, where it is read back.
+    """Stands for a result that could not be stored, or for arguments that cannot be read, where they are read back.
 
     kind: the name of its type.
     why: what was in the way.
@@ -50,11 +60,16 @@ class _Converter(NamedTuple):
 
 
 class Values:
-    """How the values of one function are stored; ``signature`` is ``None`` for one that is not at hand."""
+    """How the values of one function are stored; ``signature`` is ``None`` for one that is not at hand.
 
-    def __init__(self, signature: Signature | None) -> None:
+    limit: so many bytes may the arguments of one run take, and so many its result.
+    """
+
+    def __init__(self, signature: Signature | None, limit: int = VALUE_LIMIT) -> None:
         self._signature = signature
+        self._limit = limit
         self._parameters: Mapping[str, inspect.Parameter] = {} if signature is None else signature.parameters
+        self._tails: dict[tuple[int, bool], str] = {}
 
     def dump_arguments(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str | None:
         """The arguments as JSON; ``None`` if there are none.
@@ -65,11 +80,41 @@ class Values:
         if not args and not kwargs:
             return None
         if not self._converters and _SCALARS.issuperset(map(type, chain(args, kwargs.values()))):
-            return _bounded(_dumps([args, kwargs]) if kwargs else _dumps([args]))
-        named = self._names(args)
-        given = [self._dump(name, value) for name, value in zip(named, args, strict=True)]
-        by_name = [f"{_dumps(name)}:{self._dump(name, value)}" for name, value in kwargs.items()]
-        return _bounded("[[" + ",".join(given) + "]" + (",{" + ",".join(by_name) + "}]" if by_name else "]"))
+            text = _dumps([args, kwargs]) if kwargs else _dumps([args])
+        else:
+            named = self._names(args)
+            given = [self._dump(name, value) for name, value in zip(named, args, strict=True)]
+            by_name = [f"{_dumps(name)}:{self._dump(name, value)}" for name, value in kwargs.items()]
+            text = "[[" + ",".join(given) + "]" + (",{" + ",".join(by_name) + "}]" if by_name else "]")
+        # As few bytes as characters where all are ASCII, which a text knows of itself.
+        if len(text) > self._limit or not text.isascii():
+            self._check_size(text, args, kwargs)
+        return self._with_names(text, len(args), given_by_name=bool(kwargs)) if args and self._parameters else text
+
+    def _with_names(self, text: str, count: int, *, given_by_name: bool) -> str:
+        """The same with the names of the parameters that are given by their places."""
+        tail = self._tails.get((count, given_by_name))
+        if tail is None:
+            names = _dumps(self._names(range(count)))
+            tail = self._tails[count, given_by_name] = f",{names}]" if given_by_name else f",{{}},{names}]"
+        return text[:-1] + tail
+
+    def _check_size(self, text: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Nothing, if the arguments take no more than they may.
+
+        Raises:
+            ArgumentsError: they do, or are no text that can be written; the message names the parameter.
+        """
+        named = [*zip(self._names(args), args, strict=True), *kwargs.items()]
+        try:
+            size = len(text.encode())
+        except UnicodeEncodeError as error:
+            raise ArgumentsError(f"{_unwritable(named)} cannot be stored: it is no text, {error.reason}") from None
+        if size > self._limit:
+            name, most = max(((name, _size(self._dump(name, value))) for name, value in named), key=lambda one: one[1])
+            what = f"argument {name} takes {most:,} bytes"
+            whole = "" if most > self._limit else f", all together {size:,}"
+            raise ArgumentsError(f"{what}{whole}, and the arguments of a run may take {self._limit:,}: {_CURE}")
 
     def load_arguments(self, text: str | None, runs: Mapping[str, Run[Any]]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments that ``dump_arguments`` wrote; ``runs`` has those that stand among them, by id.
@@ -80,26 +125,52 @@ class Values:
         if text is None:
             return (), {}
         try:
-            parts = json.loads(text)
-            args, kwargs = parts[0], parts[1] if len(parts) > 1 else {}
-            named = self._names(args)
-            return (
-                tuple(self._load(name, value, runs) for name, value in zip(named, args, strict=True)),
-                {name: self._load(name, value, runs) for name, value in kwargs.items()},
-            )
+            given = Given.of(self._read(text))
+            if self._signature is None:  # a process that only looks: whether they fit is for others to say
+                return self._fitted(given, runs)
+            try:
+                return self._fitted(replaced(given, self._names(given.args), self._parameters), runs)
+            except Exception as error:
+                if self._signature.upgrade is None:
+                    raise
+                made = upgraded(self._signature.upgrade, given.named(self._names(given.args)), error)
+                args, kwargs = arranged(self._signature, made)
+                return self._fitted(Given(args, kwargs), runs)
         except ArgumentsError:
             raise
-        except Exception as error:
-            raise ArgumentsError(f"stored arguments {text[:80]!r} cannot be read: {error}") from error
+        except Exception as error:  # what they are is nobody's business who reads of it in a log
+            raise ArgumentsError(f"its stored arguments cannot be read: {_why(error)}") from error
+
+    def _fitted(self, given: Given, runs: Mapping[str, Run[Any]]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments as the function of today takes them."""
+        named = self._names(given.args)
+        args = tuple(self._load(name, value, runs) for name, value in zip(named, given.args, strict=True))
+        kwargs = {name: self._load(name, value, runs) for name, value in given.kwargs.items()}
+        if self._signature is None or (runs and _holds_run([*args, *kwargs.values()])):
+            return args, kwargs  # they are checked once the results of those runs are there
+        return fitted(self._signature, named, args, kwargs, self._simple)
+
+    def _read(self, text: str) -> Any:
+        """The JSON in the text, of what is neither too long nor too deep."""
+        if len(text) > self._limit * _READ_BEYOND:
+            raise ValueError(f"they take {len(text):,} characters, and at most {self._limit * _READ_BEYOND:,} are read")
+        if too_deep(text, _DEEPEST_READ):
+            raise ValueError(f"they are nested more than {DEEPEST} deep")
+        return json.loads(text)
 
     def dump_result(self, value: Any) -> str | None:
         """The result as JSON, ``None`` for none; what cannot be stored is told in the text itself."""
         if value is None:
             return None
         try:
-            return self._converter("return").dump(value)
+            text = self._converter("return").dump(value)
+            if len(text) > self._limit or not text.isascii():
+                size = _size(text)
+                if size > self._limit:
+                    raise ValueError(f"it takes {size:,} bytes, and a result may take {self._limit:,}: {_CURE}")
         except Exception as error:
-            return "!" + _dumps([type(value).__name__, str(error)[:500]])
+            return "!" + _dumps([type(value).__name__, _text_of(error)[:500]]).encode("utf-8", "replace").decode()
+        return text
 
     def load_result(self, text: str | None) -> Any:
         """The result that ``dump_result`` wrote, or ``Unstored``."""
@@ -108,9 +179,9 @@ class Values:
         try:
             if text[:1] == "!":
                 return Unstored(*json.loads(text[1:]))
-            return self._converter("return").load(json.loads(text))
+            return self._converter("return").load(self._read(text))
         except Exception as error:
-            return Unstored("a stored result", f"it cannot be read as today's annotation says: {error}"[:500])
+            return Unstored("a stored result", f"it cannot be read as today's annotation says: {_why(error)}"[:500])
 
     def _names(self, args: Any) -> list[str]:
         """The parameter of each positional argument."""
@@ -127,11 +198,11 @@ class Values:
         try:
             if isinstance(value, Run | ResultOf) or _holds_run(value):
                 return _plain_text(value)
+            if isinstance(value, Unstored):
+                raise TypeError(value.why)
             return self._converter(name).dump(value)
         except Exception as error:
-            shown = repr(value)
-            shown = shown if len(shown) <= 80 else shown[:77] + "..."
-            raise ArgumentsError(f"argument {name}={shown} cannot be stored: {error}") from error
+            raise ArgumentsError(f"argument {name}={_shown(value)} cannot be stored: {_text_of(error)}") from error
 
     def _load(self, name: str, value: Any, runs: Mapping[str, Run[Any]]) -> Any:
         found: list[str] = []
@@ -147,6 +218,11 @@ class Values:
         return next((name for name, one in self._parameters.items() if one.kind is one.VAR_KEYWORD), "")
 
     @functools.cached_property
+    def _simple(self) -> dict[str, type]:
+        """The parameters whose values plain JSON brings back, and of what type they are."""
+        return {} if self._signature is None else simple_types(self._signature.hints)
+
+    @functools.cached_property
     def _converters(self) -> dict[str, _Converter]:
         """How each annotated parameter, and the result, is converted; none where plain JSON does."""
         hints = {} if self._signature is None else self._signature.hints
@@ -160,11 +236,62 @@ def _is_plain(hint: Any) -> bool:
         return False
 
 
-def _bounded(text: str) -> str:
-    if len(text) > ARGUMENTS_LIMIT:
-        cure = "store what is large yourself, and hand over where it is"
-        raise ArgumentsError(f"the arguments take {len(text):,} characters of {ARGUMENTS_LIMIT:,}: {cure}")
-    return text
+def too_deep(text: str, most: int) -> bool:
+    """Whether more lists and objects than ``most`` stand within one another in this JSON."""
+    if text.count("[") + text.count("{") <= most:
+        return False
+    depth = 0
+    for mark in _BRACKETS.findall(text):
+        if mark in "[{":
+            depth += 1
+            if depth > most:
+                return True
+        elif mark in "]}":
+            depth -= 1
+    return False
+
+
+def _size(text: str) -> int:
+    return len(text.encode())
+
+
+def _unwritable(named: Iterable[tuple[str, Any]]) -> str:
+    """Which of the arguments holds half of a character."""
+    for name, value in named:
+        try:
+            _dumps(value).encode()
+        except UnicodeEncodeError:
+            return f"argument {name}"
+        except Exception:  # it was written by its annotation
+            continue
+    return "an argument"
+
+
+def _shown(value: Any) -> str:
+    """The value, as far as an error shows it; what cannot be shown by its type."""
+    try:
+        shown = repr(value)
+    except Exception:
+        return f"<{type(value).__name__}>"
+    return shown if len(shown) <= 80 else shown[:77] + "..."
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:
+        return type(error).__name__
+
+
+def _why(error: Exception) -> str:
+    """What is wrong with a stored value, but for the value itself, which pydantic's errors show."""
+    problems = getattr(error, "errors", None)
+    if not callable(problems):
+        return type(error).__name__ if isinstance(error, LookupError) else _text_of(error)
+    first = problems(include_url=False, include_input=False, include_context=False)[0]
+    where = "".join(f"[{part!r}]" for part in first["loc"])
+    own = first["type"] in ("value_error", "assertion_error")  # by a validator of the program: it may say anything
+    return f"{where}{where and ': '}{first['type'] if own else first['msg']}"
 
 
 def _converter_of(hint: Any) -> _Converter:
@@ -182,6 +309,8 @@ def _converter_of(hint: Any) -> _Converter:
 
     def dump(value: Any) -> str:
         text = adapter.dump_json(value, warnings="error").decode()
+        if too_deep(text, DEEPEST + 1):
+            raise ValueError(_TOO_DEEP)
         adapter.validate_json(text)  # what cannot be read back has not been stored
         return text
 
@@ -201,8 +330,8 @@ def _to_plain(value: Any, depth: int) -> Any:
     kind = type(value)
     if kind in _SCALARS or (kind is float and math.isfinite(value)):
         return value
-    if depth > _DEEPEST:
-        raise TypeError(f"it is nested more than {_DEEPEST} deep")
+    if depth > DEEPEST:
+        raise TypeError(_TOO_DEEP)
     if isinstance(value, ResultOf):
         value = value.upstream
     if isinstance(value, Run):
@@ -238,52 +367,9 @@ def _from_plain(value: Any, runs: Mapping[str, Run[Any]], found: list[str]) -> A
     if value.keys() == {_OBJECT}:
         inner = value[_OBJECT]
         if isinstance(inner, str):
-            return float(inner)
+            return _NOT_FINITE[inner]
         return {key: _from_plain(item, runs, found) for key, item in inner.items()}
     return {key: _from_plain(item, runs, found) for key, item in value.items()}
 
 
 _PLAIN_CONVERTER = _Converter(_plain_text, lambda value: _from_plain(value, {}, []))
-
-
-def dump_error(error: BaseException | None) -> str | None:
-    """The error as JSON: the name of its type, its message and its traceback, as text."""
-    if error is None:
-        return None
-    said: dict[str, Any] = {"type": type(error).__name__, "message": _message(error)}
-    if isinstance(error, UpstreamFailed):
-        said["upstreams"] = error.upstreams
-    elif isinstance(error, RunFailed):
-        said["reason"] = error.reason
-    try:
-        said["traceback"] = "".join(traceback.format_exception(error))[-20_000:]
-    except Exception:  # an error whose own text cannot be made
-        said["traceback"] = ""
-    return _dumps(said).encode("utf-8", "replace").decode()
-
-
-def load_error(text: str | None, run_id: str) -> BaseException | None:
-    """An error that says what the stored one said. It is no instance of that one's type, which nobody imports."""
-    if text is None:
-        return None
-    try:
-        said = json.loads(text)
-        kind, message, trace = said["type"], said["message"], said["traceback"]
-        upstreams = said.get("upstreams")
-    except (ValueError, LookupError, TypeError):
-        return RunFailed(f"run {run_id} failed; its stored error cannot be read: {text[:80]!r}", run_id=run_id)
-    if upstreams is not None:
-        return UpstreamFailed(message, run_id=run_id, upstreams=upstreams)
-    if kind == RunFailed.__name__:  # said by a store, or read back before
-        return RunFailed(message, run_id=run_id, reason=said.get("reason"))
-    error = RunFailed(f"{kind}: {message}", run_id=run_id, reason=kind)
-    if trace:
-        error.add_note(f"As it was recorded when it was raised:\n{trace}")
-    return error
-
-
-def _message(error: BaseException) -> str:
-    try:
-        return str(error)[:2_000]
-    except Exception:
-        return "(its text cannot be made)"

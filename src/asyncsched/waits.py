@@ -11,10 +11,13 @@ from asyncsched.evidence import Case, listed
 from asyncsched.explanation import WaitsFor
 from asyncsched.phrases import error_words, number_words
 from asyncsched.run import Run
+from asyncsched.stored import PARKED
 
 
 def waits(case: Case, run: Run[Any]) -> tuple[WaitsFor, str, str | None]:
     """What a run that is PENDING waits for: the first thing that holds it back."""
+    if run.reason is not None and run.reason.startswith(PARKED):
+        return "task", run.reason, None
     if run.blocked:
         return "upstream", _waits_for_upstreams(case, run), None
     if run.due_us > case.now_us:

@@ -12,7 +12,7 @@ import pytest
 
 from asyncsched import Registry, Retry, Scheduler, current_run
 from asyncsched.errors import StoreError
-from asyncsched.events import Event, RunEnded
+from asyncsched.events import Event, RunEnded, StoreBack, StoreLost
 from faults.stores import FlakyStore, SlowFlakyStore
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
@@ -86,16 +86,21 @@ async def test_a_store_that_is_gone_for_a_while_is_asked_less_and_less_often(
         Scheduler(store, registry=registry, clock=stage.clock, tz="UTC") as scheduler,
     ):
         await stage.advance("5500ms")
+        events: list[Any] = []
+        scheduler.events.on({StoreLost, StoreBack}, events.append)
         store.rate = 1
         await stage.advance("20s")
         asked = store.failed["fire"]
         assert 20 <= asked <= 27
-        told = [record for record in caplog.records if "a turn failed" in record.getMessage()]
-        assert len(told) == asked
-        assert {record.levelno for record in told} == {logging.ERROR}
-        assert "the store blipped at fire" in str(told[0].exc_info)
+        (told,) = [record for record in caplog.records if "the store fails" in record.getMessage()]
+        assert told.levelno == logging.ERROR
+        assert "the store blipped at fire" in str(told.exc_info)
         store.rate = 0
         await stage.advance("5s")
+        (over,) = [record.getMessage() for record in caplog.records if "answers again" in record.getMessage()]
+        assert 19 <= float(over.split()[-2]) <= 21
+        assert [type(event) for event in events] == [StoreLost, StoreBack]
+        assert timedelta(seconds=19) <= events[1].after <= timedelta(seconds=21)
         runs = await scheduler.runs.list(task="healthy")
         assert sum(run.stands_for for run in runs) == 30
         assert [run.started_at for run in runs[:4]] == [T0 + timedelta(seconds=second) for second in (30, 29, 28, 27)]

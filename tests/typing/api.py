@@ -322,6 +322,10 @@ async def a_scheduler_is_entered() -> AsyncIterator[Event]:
         assert_type(await scheduler.runs.cancel(run.id), bool)
         assert_type(await scheduler.runs.cancel_flow(run.id), int)
         assert_type(await scheduler.runs.retry(run.id), Run[Any])
+        assert_type(await scheduler.runs.cancel(queue="mail", status="PENDING"), int)
+        assert_type(await scheduler.runs.retry(task="bill", since=datetime(2026, 1, 1)), list[Run[Any]])
+        assert_type(await extract.using(idempotency_key="k", keep_key="7d").submit(), Run[list[int]])
+        await scheduler.runs.retry(run.id, task="bill")  # type: ignore[call-overload]
         await scheduler.runs.wait(run.id, within=5)  # type: ignore[arg-type]
         Scheduler(queues={"mail": 3}, max_running=10)
         scheduler.events.on({RunEnded}, print)

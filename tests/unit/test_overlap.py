@@ -7,10 +7,10 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from asyncsched.overlap import QUEUE_ALL_LIMIT, Verdict, overlap_verdict
+from asyncsched.overlap import QUEUE_ALL_LIMIT, Verdict, most_met, overlap_verdict
 from asyncsched.policy import Policy
 
 
@@ -166,3 +166,17 @@ def test_what_a_fire_does_beside_others(overlap: str, running: int, waiting: int
 def test_the_most_that_wait_are_a_thousand() -> None:
     outcome = carried_out("queue_all", [0] * 1_500, [1] * 1_500)
     assert (len(outcome.ran), len(outcome.skipped)) == (1_001, 499)
+
+
+@given(st.sampled_from(["skip", "allow"]), *[st.integers(0, 5)] * 4)
+def test_beyond_what_matters_more_runs_change_nothing(
+    overlap: str, running: int, waiting: int, others_running: int, others_waiting: int
+) -> None:
+    most = most_met(Policy.of({"overlap": overlap}))
+    assume(min(running + waiting, most) == min(others_running + others_waiting, most))
+    assert verdict(overlap, running, waiting) == verdict(overlap, others_running, others_waiting)
+
+
+@pytest.mark.parametrize("overlap", ["queue_one", "queue_all", "cancel_previous"])
+def test_where_runs_queue_or_are_cancelled_each_of_them_matters(overlap: str) -> None:
+    assert most_met(Policy.of({"overlap": overlap})) > QUEUE_ALL_LIMIT + 1

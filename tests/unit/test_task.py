@@ -152,7 +152,7 @@ def test_a_plain_function_may_be_called_on_the_loop_and_a_coroutine_function_in_
         ({"anchor": "completion"}, "anchor='completion'.*needs every="),
         ({"anchor": "completion", "cron": "* * * * *"}, "anchor='completion'.*needs every="),
         ({"timout": "5s"}, "unknown option 'timout': did you mean 'timeout'"),
-        ({"xyzzy": 1}, "unknown option 'xyzzy': known are anchor, args, "),
+        ({"xyzzy": 1}, "unknown option 'xyzzy': known are aliases, anchor, args, "),
         ({"id": "a", "group": "b"}, "id='a' and group= or name=: give one or the other"),
         ({"id": "a", "name": "b"}, "give one or the other"),
         ({"id": 5}, "id=5"),

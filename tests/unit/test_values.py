@@ -17,11 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+from asyncsched.again import dump_error, load_error
 from asyncsched.errors import ArgumentsError, RunFailed, UpstreamFailed
 from asyncsched.results import result_of
 from asyncsched.run import Run
 from asyncsched.signature import Signature
-from asyncsched.values import ARGUMENTS_LIMIT, Unstored, Values, dump_error, load_error
+from asyncsched.values import VALUE_LIMIT, Unstored, Values
 
 
 @dataclass
@@ -138,18 +139,76 @@ def test_a_value_that_its_own_annotation_cannot_write_is_refused_by_name() -> No
 
 
 def test_more_than_so_much_is_refused() -> None:
-    with pytest.raises(ArgumentsError, match=r"65,5\d\d characters of 65,536"):
-        Values(None).dump_arguments(("x" * ARGUMENTS_LIMIT,), {})
-    with pytest.raises(ArgumentsError, match="characters of"):
-        Values(None).dump_arguments((["x" * ARGUMENTS_LIMIT],), {})
+    with pytest.raises(ArgumentsError, match=r"argument 0 takes 65,538 bytes, .* may take 65,536: store what is large"):
+        Values(None).dump_arguments(("x" * VALUE_LIMIT,), {})
+    with pytest.raises(ArgumentsError, match="argument 1 takes 65,540 bytes"):
+        Values(None).dump_arguments((1, ["x" * VALUE_LIMIT]), {})
+    with pytest.raises(ArgumentsError, match="argument b takes 65,538 bytes"):
+        Values(None).dump_arguments(("x",), {"b": "é" * (VALUE_LIMIT // 2)})
+    with pytest.raises(ArgumentsError, match=r"argument b takes 40,002 bytes, all together 70,0\d\d"):
+        Values(None).dump_arguments(("x" * 30_000,), {"b": "x" * 40_000})
+    assert Values(None, 200_000).dump_arguments(("x" * VALUE_LIMIT,), {})
+
+
+def test_what_was_stored_under_a_greater_limit_is_read_up_to_a_bound() -> None:
+    text = Values(None, 3_000).dump_arguments(("x" * 2_000,), {})
+    assert Values(None, 200).load_arguments(text, {}) == (("x" * 2_000,), {})
+    with pytest.raises(ArgumentsError, match="cannot be read: they take 2,0"):
+        Values(None, 100).load_arguments(text, {})
+
+
+def test_a_result_of_more_than_so_much_says_so_when_it_is_read() -> None:
+    found = Values(None).load_result(Values(None).dump_result("x" * VALUE_LIMIT))
+    assert found == Unstored("str", "it takes 65,538 bytes, and a result may take 65,536: store what is large "
+                             "elsewhere, and hand over its name")  # fmt: skip
+
+
+@pytest.mark.parametrize("value", ["\ud800", ["a", "\ud800"], {"\ud800": 1}])
+def test_half_a_character_is_refused_as_an_argument_and_said_of_a_result(value: Any) -> None:
+    with pytest.raises(ArgumentsError, match="argument 1 cannot be stored: it is no text"):
+        Values(None).dump_arguments((1, value), {})
+    text = Values(None).dump_result(value)
+    assert text is not None
+    assert isinstance(Values(None).load_result(text.encode().decode()), Unstored)
+
+
+class Shy:
+    def __repr__(self) -> str:
+        raise OSError("not even its text")
+
+
+def test_what_cannot_even_be_shown_is_refused_by_its_parameter() -> None:
+    deep: list[Any] = []
+    for _ in range(5_000):
+        deep = [deep]
+    for value in (Shy(), deep):
+        with pytest.raises(ArgumentsError, match=r"argument 0=<(Shy|list)> cannot be stored"):
+            Values(None).dump_arguments((value,), {})
+
+
+def test_what_stands_in_stored_arguments_is_not_told() -> None:
+    def f(pin: int, at: datetime) -> None: ...
+
+    for text in ('[[{"$object":"secret"}]]', '[[1,"secret"]]', "[secret", '[[1],{"at":{"$object":"secret"}}]'):
+        with pytest.raises(ArgumentsError) as caught:
+            of(f).load_arguments(text, {})
+        assert "secret" not in str(caught.value)
 
 
 def test_what_is_nested_too_deep_is_refused() -> None:
     deep: list[Any] = []
-    for _ in range(40):
+    for _ in range(32):
         deep = [deep]
-    with pytest.raises(ArgumentsError, match="32 deep"):
-        Values(None).dump_arguments((deep,), {})
+    assert back(Values(None), deep) == ((deep,), {})
+
+    def f(rows: list[Any]) -> None: ...
+
+    assert back(of(f), deep) == ((deep,), {})
+    for values in (Values(None), of(f)):
+        with pytest.raises(ArgumentsError, match="32 deep"):
+            values.dump_arguments(([deep],), {})
+        with pytest.raises(ArgumentsError, match="32 deep"):
+            values.load_arguments("[[" + "[" * 100 + "]" * 100 + "]]", {})
 
 
 def test_runs_among_arguments_come_back_as_runs() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -15,14 +15,14 @@ from asyncsched._engine.resources import Around
 from asyncsched._engine.timer import Timer
 from asyncsched.clock import Clock, from_us, to_us
 from asyncsched.errors import ConfigError
-from asyncsched.events import TaskAdded, TaskChanged, TaskPaused, TaskResumed, TookOver
+from asyncsched.events import TaskAdded, TaskChanged, TaskPaused, TaskRenamed, TaskResumed, TookOver
 from asyncsched.fires import first_fire
+from asyncsched.links import NO_LINKS
 from asyncsched.observed import Home
 from asyncsched.policy import DEFAULT_POLICY
-from asyncsched.run import Run, RunStatus
-from asyncsched.stores import FOREVER, Amendment, Declared, RunFilter, Standing, Store
+from asyncsched.stores import FOREVER, Amendment, Declared, Reconciled, Standing, Store
 from asyncsched.task import Task
-from asyncsched.triggers import Binding, Never
+from asyncsched.triggers import Binding, Never, Trigger
 
 log = logging.getLogger("asyncsched.engine")
 
@@ -59,29 +59,73 @@ class Arming:
         self._home = home
         self._around = around
 
-    async def take_up(self, tasks: Iterable[Task[..., Any]]) -> list[Run[Any]]:
-        """Serve these tasks, each from where the store says that it stands; the runs that have not ended."""
+    async def take_up(self, tasks: Iterable[Task[..., Any]], begin: Callable[[], None]) -> None:
+        """Serve these tasks, each from where the store says that it stands.
+
+        ``begin`` lets those fire that are served. It is called when all are, but of very many when those are that are
+        due first, and those in graphs.
+        """
         known = {task.id: task for task in tasks}
         for task in known.values():
             if task.trigger is None:  # it is there to be submitted
                 task.signature.prepare()
         now_us = self._clock.now_us()
-        ids, added, changed = list(known), list[str](), list[str]()
-        for first in range(0, len(ids), _TAKEN_UP):
-            declared = [self.declare(known[task_id], now_us) for task_id in ids[first : first + _TAKEN_UP]]
-            found = await self._store.reconcile(declared)
-            for standing in found.standings:
-                self.arm(known[standing.task], standing)
-            added += found.added
-            changed += found.changed
-        unfinished = await self._store.runs(RunFilter(status={RunStatus.PENDING, RunStatus.RUNNING}, limit=2**31))
+        first, later = await self._in_order(known)
+        for some in _in_pieces(first):
+            await self._take_up(some, now_us)
+        begin()
+        for some in _in_pieces(later):
+            await self._take_up(some, now_us)
+
+    async def _in_order(self, known: Mapping[str, Task[..., Any]]) -> tuple[list[Task[..., Any]], list[Task[..., Any]]]:
+        """Those to be taken up first, and the others."""
+        if len(known) <= _TAKEN_UP:
+            return list(known.values()), []
+        soon = set(await self._store.due(_TAKEN_UP)) & known.keys()
+        soon |= self._linked(known.values())
+        first = [task for task in known.values() if task.id in soon]
+        return first, [task for task in known.values() if task.id not in soon]
+
+    @staticmethod
+    def _linked(tasks: Iterable[Task[..., Any]]) -> set[str]:
+        """Those that depend on others, and those on which others do."""
+        found = set()
+        for task in tasks:
+            if task.links is not NO_LINKS:
+                found |= {task.id, *task.links.needs}
+        return found
+
+    async def _take_up(self, tasks: Sequence[Task[..., Any]], now_us: int) -> None:
+        found = await self._store.reconcile([self.declare(task, now_us) for task in tasks])
+        unfinished = await self._store.unfinished({task.id for task in tasks if self._counts(task)})
+        self._tell_renamed(found, now_us)
+        for task, standing in zip(tasks, found.standings, strict=True):
+            self.arm(task, standing)
         for run in unfinished:
-            if armed := self._living.tasks.get(run.task):
-                armed.find(run)
-        for kind, ids in ((TaskAdded, added), (TaskChanged, changed)):
+            self._living.tasks[run.task].find(run)
+        for kind, ids in ((TaskAdded, found.added), (TaskChanged, found.changed)):
             for task_id in ids if self._bus.hears(kind) else ():
                 self._bus.tell(kind(at_us=now_us, task=task_id))
-        return unfinished
+
+    def _counts(self, task: Task[..., Any]) -> bool:
+        """Whether its runs on their way must be known before they are claimed: they decide about others."""
+        by_itself = task.trigger is None and task.links is NO_LINKS and not keeps_ledger(task.policy)
+        return not (self._store.shared and by_itself)
+
+    async def put(self, declared: Declared) -> Standing:
+        """Let the store have the task as it is declared now, or as it stood under an alias; where it stands."""
+        if declared.aliases:
+            now_us = self._clock.now_us()
+            found = await self._store.reconcile([declared])
+            self._tell_renamed(found, now_us)
+            if found.renamed:
+                return found.standings[0]
+        return await self._store.put_task(declared)
+
+    def _tell_renamed(self, found: Reconciled, now_us: int) -> None:
+        for alias, task_id in found.renamed:
+            log.info("task %s: goes on where %s stood, with its history and its waiting runs", task_id, alias)
+            self._bus.tell(TaskRenamed(at_us=now_us, task=task_id, alias=alias))
 
     def declare(self, task: Task[..., Any], now_us: int) -> Declared:
         """The task as the store is told of it, its trigger bound to this scheduler's surroundings."""
@@ -92,7 +136,7 @@ class Arming:
             self._around(task)  # before the store hears of it
         zone = task.tz or self._tz
         if task.trigger is None:
-            return Declared(task.id, "", None, None, task.policy.history_limit, signature)
+            return _declared(task, "", None, None)
         bound = task.trigger.bind(Binding(zone=zone, anchor_us=now_us, key=task.id))
         next_us = None
         try:
@@ -106,7 +150,7 @@ class Arming:
                 log.warning("task %s will never fire: %s has no instants left", task.id, task.trigger.describe())
         # Where the trigger takes nothing from its surroundings, they are no part of what was declared.
         declaration = bound if bound is task.trigger else (task.trigger, zone)
-        return Declared(task.id, declaration, bound, next_us, task.policy.history_limit, signature)
+        return _declared(task, declaration, bound, next_us)
 
     def arm(self, task: Task[..., Any], standing: Standing) -> ArmedTask:
         """Serve ``task`` from where it stands."""
@@ -123,8 +167,7 @@ class Arming:
 
     async def find_runs(self, armed: ArmedTask) -> None:
         """Let the task know of its runs that have not ended."""
-        unfinished = {RunStatus.PENDING, RunStatus.RUNNING}
-        for run in await self._store.runs(RunFilter(task=armed.task.id, status=unfinished, limit=2**31)):
+        for run in await self._store.unfinished([armed.task.id]):
             if not run.status.final:
                 armed.find(run)
 
@@ -153,7 +196,7 @@ class Arming:
     async def pause(self, armed: ArmedTask, until: datetime | None, note: str | None) -> None:
         """Let no fire of the task become a run until then, or without end."""
         until_us = FOREVER if until is None else instant_us(armed, until)
-        await self._amend(armed, Amendment(until_us, armed.skip_us))
+        await self.amend(armed, lambda stands: Amendment(until_us, stands.skip_us))
         log.info("task %s: paused%s", armed.task.id, "" if note is None else f": {note}")
         told_until = None if until is None else from_us(until_us)
         self._bus.tell(TaskPaused(at_us=self._clock.now_us(), task=armed.task.id, until=told_until, note=note))
@@ -164,23 +207,35 @@ class Arming:
             return
         now_us = self._clock.now_us()
         armed.skip_to_us = min(armed.paused_until_us, now_us)
-        await self._amend(armed, Amendment(None, armed.skip_us))
+        await self.amend(armed, lambda stands: Amendment(None, stands.skip_us))
         self._bus.tell(TaskResumed(at_us=now_us, task=armed.task.id))
 
     async def skip_next(self, armed: ArmedTask) -> int | None:
         """Let the next fire of the task be a recorded skip; its instant, ``None`` if there is no next fire."""
-        if armed.next_us is not None:
-            await self._amend(armed, Amendment(armed.paused_until_us, armed.next_us))
+        skip_us = armed.next_us
+        if skip_us is not None:
+            await self.amend(armed, lambda stands: Amendment(stands.paused_until_us, skip_us))
         return armed.next_us
 
-    async def _amend(self, armed: ArmedTask, amendment: Amendment) -> None:
-        standing = await self._store.amend(armed.task.id, armed.version, amendment)
-        while standing is not None and (standing.paused_until_us, standing.skip_us) != amendment:
+    async def amend(self, armed: ArmedTask, change: Callable[[ArmedTask], Amendment]) -> None:
+        """Change the task as an operator asks; ``change`` makes that of where it stands, perhaps more than once."""
+        while True:
+            amendment = change(armed)
+            standing = await self._store.amend(armed.task.id, armed.version, amendment)
+            if standing is None:
+                return
+            self.follow(armed, standing)
+            if carries(standing, amendment):
+                return
             # Somebody else edited the task first: once more, on what it has become.
-            standing = await self._store.amend(armed.task.id, standing.version, amendment)
-        if standing is not None:
-            armed.stand(standing)
-            self._set(armed)
+
+    def follow(self, armed: ArmedTask, standing: Standing) -> None:
+        """Serve the task from where it stands by now."""
+        before_us = armed.paused_until_us
+        armed.stand(standing)
+        if before_us is not None and armed.paused_until_us is None and armed.skip_to_us is None:
+            armed.skip_to_us = min(before_us, self._clock.now_us())  # its pause was ended elsewhere
+        self._set(armed)
 
     def _set(self, armed: ArmedTask) -> None:
         """Put the task into the timer; a paused one costs nothing there, one that is paused until then rings then."""
@@ -197,6 +252,23 @@ class Arming:
     def _forget_pause(self, armed: ArmedTask) -> None:
         if (reminder := self._living.reminders.pop(armed, None)) is not None:
             self._timer.drop(reminder)
+
+
+def _in_pieces(tasks: Sequence[Task[..., Any]]) -> Iterator[Sequence[Task[..., Any]]]:
+    for start in range(0, len(tasks), _TAKEN_UP):
+        yield tasks[start : start + _TAKEN_UP]
+
+
+def _declared(task: Task[..., Any], declaration: object, bound: Trigger | None, next_us: int | None) -> Declared:
+    limit, aliases = task.policy.history_limit, tuple(alias for alias in task.aliases if alias != task.id)
+    return Declared(task.id, declaration, bound, next_us, limit, task.signature, aliases, task.metadata or None)
+
+
+def carries(standing: Standing, amendment: Amendment) -> bool:
+    """Whether a task stands as an operator has changed it."""
+    paused_until_us, skip_us, overrides, _next_us = amendment
+    same = (standing.paused_until_us, standing.skip_us) == (paused_until_us, skip_us)
+    return same and (overrides is None or standing.overrides == overrides)
 
 
 def instant_us(armed: ArmedTask, moment: datetime) -> int:

@@ -78,7 +78,8 @@ def _trigger_of(armed: ArmedTask, start_us: int) -> Trigger:
     Raises:
         ConfigError: the task has none that lie in the past.
     """
-    task_id, declared, bound = armed.task.id, armed.task.trigger, armed.trigger
+    task_id, bound = armed.task.id, armed.trigger
+    declared = armed.overrides.trigger or armed.task.trigger
     if declared is None or bound is None:
         raise ConfigError(f"task {task_id!r} has no trigger, so no fires to replay: submit it")
     if armed.policy.anchor == "completion":

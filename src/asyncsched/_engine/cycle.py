@@ -11,6 +11,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
+from asyncsched import crash_points
 from asyncsched._engine.bus import Events, complain, warn
 from asyncsched._engine.capacity import Capacity, Free
 from asyncsched._engine.flows import Flows
@@ -22,7 +23,7 @@ from asyncsched.deadlines import run_ends_us
 from asyncsched.errors import UnknownTask
 from asyncsched.events import RunEnded, RunRetrying, RunStarted
 from asyncsched.run import FINAL, Outcome, Raised, Run, RunStatus, Settled, settle
-from asyncsched.stores import Ack, Store
+from asyncsched.stores import Ack, Notice, Store
 
 log = logging.getLogger("asyncsched.engine")
 
@@ -34,6 +35,8 @@ class Cycle:
     """The runs of this node from their claim to their end."""
 
     flows: Flows
+    heed: Callable[[Notice], None]
+    """Called with what the store tells of the runs that are under way."""
 
     def __init__(
         self,
@@ -74,7 +77,9 @@ class Cycle:
     @property
     def settled(self) -> bool:
         """Whether there is nothing to acknowledge, to claim or to wait for."""
-        return not (self._acks or self._following or self.stirred or self._living.runs or self.flows.pending)
+        living = self._living
+        under_way = living.runs or living.lost
+        return not (self._acks or self._following or self.stirred or under_way or self.flows.pending)
 
     async def turn(self) -> None:
         """One exchange with the store, if there is anything to exchange."""
@@ -89,6 +94,10 @@ class Cycle:
             self._acks = acks + self._acks
             self.stirred = True
             raise
+        if cycled.notice is not None:
+            self.heed(cycled.notice)
+        if len(cycled.accepted) < len(acks):
+            self._refused(acks, cycled.accepted)
         for run in cycled.found:
             if (armed := self._living.tasks.get(run.task)) is not None:
                 armed.find(run)
@@ -160,6 +169,7 @@ class Cycle:
         self._acks.append(Ack(run, run.token, Settled(RunStatus.FAILED, now_us, error=error)))
         self._ring()
 
+    @crash_points.before("after-effect")
     def _ended(self, living: LivingRun, outcome: Outcome) -> None:
         run = living.run
         retry, now_us = living.armed.policy.retry, self._now_us()
@@ -172,6 +182,19 @@ class Cycle:
         acks.append(Ack(run, living.token, settled))
         if len(acks) == 1:  # those that follow are taken along
             self._ring()
+
+    def _refused(self, acks: Sequence[Ack], accepted: Sequence[Ack]) -> None:
+        """Forget attempts whose ends count for nothing: other nodes have their runs, or somebody had stopped them."""
+        counted = {(run.id, token) for run, token, _settled in accepted}
+        runs = self._living.runs
+        for run, token, _settled in acks:
+            if (run.id, token) in counted:
+                continue
+            living = runs.get(run.id)
+            if living is not None and living.token == token:
+                del runs[run.id]
+            self._living.lost.pop((run.id, token), None)
+            warn("task %s: run %s is not this node's any more: how its attempt ended here does not count", *_named(run))
 
     def _settle(self, accepted: Sequence[Ack]) -> None:
         """Take account of attempts that have ended, then let everybody know."""

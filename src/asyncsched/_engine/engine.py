@@ -5,27 +5,32 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 from random import Random
 from typing import Any
 
+from asyncsched import crash_points
 from asyncsched._engine.arming import Arming
 from asyncsched._engine.bus import Events, complain, warn
 from asyncsched._engine.capacity import Capacity
 from asyncsched._engine.custody import Custody
 from asyncsched._engine.cycle import Cycle
+from asyncsched._engine.drained import Drained
 from asyncsched._engine.firing import Firing
 from asyncsched._engine.flows import Flows
 from asyncsched._engine.host import HostLock, Standby
 from asyncsched._engine.intake import Intake
 from asyncsched._engine.living import ArmedTask, Living, LivingRun, Reminder
+from asyncsched._engine.outage import Outage
 from asyncsched._engine.places import Places, graph_of
 from asyncsched._engine.resources import Resources
+from asyncsched._engine.roster import Roster
 from asyncsched._engine.runner import Runner
+from asyncsched._engine.sweep import Sweep
 from asyncsched._engine.timer import Timer
 from asyncsched._engine.turns import Turns
+from asyncsched._engine.upkeep import Upkeep
 from asyncsched._engine.watcher import Watcher
 from asyncsched.clock import SECOND_US, Clock, from_us
 from asyncsched.errors import MisuseError
@@ -38,9 +43,10 @@ from asyncsched.events import (
     StandingBy,
 )
 from asyncsched.executors import Executor
+from asyncsched.graph import Graph
 from asyncsched.ids import RunIds
-from asyncsched.run import Run, RunStatus
-from asyncsched.stores import RunFilter, Store
+from asyncsched.run import Run
+from asyncsched.stores import Store
 from asyncsched.submission import Submission
 from asyncsched.surroundings import Surroundings
 from asyncsched.task import Task
@@ -52,18 +58,6 @@ _BATCH = 100
 _CLEANUP_US = 5 * SECOND_US
 # The same while the scheduler goes on: nobody waits but the runs behind it, so it may take its time.
 _PATIENCE_US = 30 * SECOND_US
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Drained:
-    """What became of the runs that were under way when the scheduler stopped.
-
-    finished: ended by themselves. cancelled: out of time. left: still running, or their threads are.
-    """
-
-    finished: int
-    cancelled: tuple[Run[Any], ...]
-    left: tuple[Run[Any], ...]
 
 
 class Engine:
@@ -81,6 +75,8 @@ class Engine:
         capacity: Capacity,
         stall_us: int | None,
         surroundings: Callable[[str], Sequence[Surroundings]] | None,
+        fires: bool = True,
+        keep_us: int | None = None,
     ) -> None:
         self.store = store
         self.clock = clock
@@ -97,6 +93,9 @@ class Engine:
         self.on_failure: Callable[[], None] = lambda: None
         self._stall_us = stall_us
         self._surroundings = surroundings
+        self.fires = fires
+        self._keep_us = keep_us
+        self.draining = False
         self._idle_waiters: list[asyncio.Future[None]] = []
 
     async def start(
@@ -107,48 +106,57 @@ class Engine:
         ids = self.ids = RunIds(random or Random())
         await self.store.open(self.node, self.clock)
         self._loop = asyncio.get_running_loop()
-        self.turns = Turns(self.store, self.clock, self._turn, self._rested, self._failed)
+        outage = Outage(self.bus, self.clock)
+        self.turns = Turns(self.store, self.clock, self._turn, self._rested, self._failed, outage)
         self.timer = self.turns.timer = Timer(self.clock, self.turns.alarm_rang, self._jumped)
         self.watcher = Watcher(self.living, self.bus, self.clock, None if self.timer.simulated else self._stall_us)
         self.resources = Resources(self.bus, self.clock.now_us, self._surroundings)
         try:
-            self.custody = Custody(self.living, self.store, self.timer, lambda: self.cycle, self.clock.now_us)
-            self.firing = Firing(self.living, self.timer, self.store, self.bus, ids, self.custody.cancel)
-            around = self.resources.around
-            self.arming = Arming(
-                self.living, self.timer, self.store, self.bus, self.clock, self.firing, self.tz, self, around
-            )
-            self.flows = self.firing.flows = self._make_flows(ids)
-            self.intake = Intake(self.living, self.store, self.flows, ids, self.clock.now_us, lambda: self.cycle.stir())
-            self.cycle = Cycle(
-                self.living,
-                self.timer,
-                self.store,
-                self.bus,
-                lambda ended: Runner(self.timer, self.executors, ended, self.clock.now_us),
-                self.clock.now_us,
-                self.turns.call,
-                self.firing.completed,
-                watch=self.watcher.wake,
-                capacity=self.capacity,
-            )
-            self.cycle.flows = self.flows
+            self._make_parts(ids)
             self.store.hint, self.store.serves = self.cycle.stir, self.living.tasks.__contains__
+            self.roster = Roster(self.living, self.store, self.bus, self.arming, self.clock.now_us, self.turns.call)
             self.standby = Standby(host, self.timer, self.clock.now_us, self.arming.take_over)
-            self.firing.standing_by = self.standby.begin()
-            unfinished = await self.arming.take_up(tasks)
-            self.places.adopt(graph)
-            self.flows.found(unfinished)
+            self.firing.standing_by = self.standby.begin() or not self.fires
+            now_us = self.clock.now_us
+            self.upkeep = Upkeep(self.living, self.store, self.timer, now_us, random or Random(), self._keep_us)
+            self.sweep = Sweep(self.store, self.timer, now_us, random or Random(), self.flows.sweep)
+            await self.roster.take_up(tasks, lambda: self._begin(graph))
         except BaseException:
-            self._leave()
+            if self.turns.open:
+                await self.crash()
+            else:
+                self._leave()
             await self.store.close()
             raise
+
+    def _begin(self, graph: Graph | None) -> None:
+        """Fire, claim and run from now on."""
+        self.places.adopt(graph)
         self.turns.begin()
         self.custody.begin()
+        self.upkeep.begin()
+        self.sweep.begin()
         self.bus.tell(SchedulerStarted(at_us=self.clock.now_us(), store=str(self.store)))
-        if self.firing.standing_by:
+        if self.firing.standing_by and self.fires:
             self.bus.tell(StandingBy(at_us=self.clock.now_us()))
         self.cycle.stir()
+
+    def _make_parts(self, ids: RunIds) -> None:
+        living, store, timer, bus, now_us = self.living, self.store, self.timer, self.bus, self.clock.now_us
+        self.custody = Custody(living, store, timer, bus, lambda: self.cycle, now_us)
+        self.firing = Firing(living, timer, store, bus, ids, self.custody.cancel)
+        around = self.resources.around
+        self.arming = Arming(living, timer, store, bus, self.clock, self.firing, self.tz, self, around)
+        self.flows = self.firing.flows = self._make_flows(ids)
+        self.intake = Intake(living, store, self.flows, ids, now_us, lambda: self.cycle.stir())
+        self.cycle = Cycle(
+            *(living, timer, store, bus, lambda ended: Runner(timer, self.executors, ended, now_us), now_us),
+            *(self.turns.call, self.firing.completed),
+            watch=self.watcher.wake,
+            capacity=self.capacity,
+        )
+        self.cycle.flows = self.flows
+        self.cycle.heed = self.custody.heed
 
     def _make_flows(self, ids: RunIds) -> Flows:
         self.places = Places(self.living)
@@ -194,9 +202,20 @@ class Engine:
     async def idle(self) -> None:
         """Return once nothing is due, ready or running."""
         if not self._quiet():
-            waiter = asyncio.get_running_loop().create_future()
-            self._idle_waiters.append(waiter)
-            await waiter
+            await self._next_turn()
+        while self.draining and not (self.stopping or self._quiet()):
+            await self._next_turn()
+
+    async def drain(self) -> None:
+        """Claim no more runs; return when none is under way here."""
+        self.draining, self.cycle.claiming = True, False
+        while self.living.runs:
+            await self._next_turn()
+
+    async def _next_turn(self) -> None:
+        waiter = asyncio.get_running_loop().create_future()
+        self._idle_waiters.append(waiter)
+        await waiter
 
     async def stop(self, timeout_us: int) -> Drained:
         """Fire no more, let runs end for ``timeout_us``, cancel the rest, close everything.
@@ -228,7 +247,8 @@ class Engine:
 
     async def crash(self) -> None:
         """Vanish: nothing is drained, nothing is told to the store. What a killed process leaves is left."""
-        attempts = [living.handle for living in self.living.runs.values() if living.handle is not None]
+        under_way = [*self.living.runs.values(), *self.living.lost.values()]
+        attempts = [living.handle for living in under_way if living.handle is not None]
         for attempt in attempts:
             attempt.cancel()
         try:
@@ -246,7 +266,10 @@ class Engine:
             self.arming.disarm(armed)
         self.living.tasks.clear()
         self.living.runs.clear()
+        self.living.lost.clear()
         self.custody.end()
+        self.upkeep.end()
+        self.sweep.end()
         self.timer.close()
         self.watcher.close()
         if self.standby is not None:
@@ -255,21 +278,23 @@ class Engine:
 
     def force(self, reason: str) -> None:
         """Cancel every run that is under way."""
-        for living in list(self.living.runs.values()):
+        for living in [*self.living.runs.values(), *self.living.lost.values()]:
             living.stop("shutdown", reason)
 
+    @crash_points.before("drain")
     async def _drain(self, timeout_us: int) -> None:
         """Wait until every run under way has been settled, at most ``timeout_us``."""
         deadline = Reminder(self.turns.call)
         end_us = self.clock.steady_us() + timeout_us
         try:
-            while self.living.runs and self.failure is None and (left_us := end_us - self.clock.steady_us()) > 0:
+            while self._under_way() and self.failure is None and (left_us := end_us - self.clock.steady_us()) > 0:
                 self.timer.set(deadline, self.clock.now_us() + left_us)
-                waiter = self._loop.create_future()
-                self._idle_waiters.append(waiter)
-                await waiter  # every turn lets go: one is taken when a run has ended, and at the deadline
+                await self._next_turn()  # one is taken when a run has ended, and at the deadline
         finally:
             self.timer.drop(deadline)
+
+    def _under_way(self) -> bool:
+        return bool(self.living.runs or self.living.lost)
 
     async def _clean_up(self) -> asyncio.CancelledError | None:
         """Let cancelled runs end, however impatient the caller is; the last cancellation of the caller meanwhile.
@@ -290,10 +315,9 @@ class Engine:
         for run in left:
             warn("task %s: run %s was left running", run.task, run.id)
         gone = MisuseError("the scheduler stopped before this run ended")
-        unfinished = RunFilter(status={RunStatus.PENDING, RunStatus.RUNNING}, limit=2**31)
         try:
             await self.turns.end()
-            for run in await self.store.runs(unfinished):
+            for run in self.store.awaited():
                 run.wake_waiters(gone)
         finally:
             self._leave()
@@ -313,7 +337,7 @@ class Engine:
                 waiter.set_result(None)
 
     def _rested(self) -> None:
-        if self._idle_waiters and (self.stopping or self._quiet()):
+        if self._idle_waiters and (self.stopping or self.draining or self._quiet()):
             self._let_go()
 
     def _failed(self, error: BaseException) -> None:
@@ -335,6 +359,8 @@ class Engine:
         if self.stopping:
             self.living.due.clear()
         else:
+            if self.roster.stirred:
+                await self.roster.follow()
             for armed in self.living.resuming:
                 await self.arming.resume(armed)
             self.living.resuming.clear()

@@ -15,6 +15,7 @@ from asyncsched.clock import Clock
 from asyncsched.evidence import ANYWHERE, Case, Room, listed, places_of
 from asyncsched.explanation import Account, Explanation, Note
 from asyncsched.fires import Overdue, exhausted
+from asyncsched.overrides import NO_OVERRIDES, Overrides
 from asyncsched.phrases import error_words, moment_words, number_words
 from asyncsched.policy import DEFAULT_POLICY
 from asyncsched.reasons import account
@@ -36,7 +37,8 @@ class Sight:
     """Where a task is looked at from.
 
     error: what its trigger raised, if that is why it fires no more.
-    standing_by: whether another process of the host fires.
+    standing_by: whether another process fires.
+    fires: whether this one ever does.
     stopping: whether the scheduler takes nothing on any more.
     """
 
@@ -45,6 +47,7 @@ class Sight:
     room: Room = ANYWHERE
     error: BaseException | None = None
     standing_by: bool = False
+    fires: bool = True
     stopping: bool = False
 
     @classmethod
@@ -63,6 +66,7 @@ class Sight:
             ),
             error=engine.living.broken.get(task_id),
             standing_by=engine.firing.standing_by,
+            fires=engine.fires,
             stopping=engine.stopping,
         )
 
@@ -88,7 +92,7 @@ async def explain(armed: ArmedTask, sight: Sight, last: int) -> Explanation:
     )
     next_us = None if sight.error is not None else next(armed.fires(sight.now_us), None)
     unrecorded = _unrecorded(armed, case, sight)
-    trigger = armed.task.trigger
+    trigger = armed.overrides.trigger or armed.task.trigger
     return Explanation(
         task=task_id,
         at=case.moment(sight.now_us),
@@ -167,9 +171,13 @@ def _notes(armed: ArmedTask, case: Case, sight: Sight, next_us: int | None) -> I
     """What decides now when the task runs, or that it does not."""
     if sight.stopping:
         yield Note(kind="stopping", says="the scheduler is stopping: it starts nothing any more")
-    if sight.standing_by:
+    if not sight.fires:
+        yield Note(kind="standing_by", says="this process fires nothing: its roles= say so; another one does")
+    elif sight.standing_by:
         cure = "once_per_host=False lets each process fire"
         yield Note(kind="standing_by", says="another process of this host fires; this one stands by", cure=cure)
+    if armed.overrides != NO_OVERRIDES:
+        yield _override_note(armed.overrides, armed.task)
     if armed.paused_until_us is not None:
         yield _pause_note(armed.paused_until_us, case)
     if armed.skip_us is not None and armed.skip_us > case.now_us:
@@ -187,6 +195,20 @@ def _notes(armed: ArmedTask, case: Case, sight: Sight, next_us: int | None) -> I
         if dark:
             until = case.when(until_us)
             yield Note(kind="blackout", says=f"its next fire lies within a blackout, until {until} at least")
+
+
+def _override_note(overrides: Overrides, task: Task[..., Any]) -> Note:
+    """What an operator has put, and what code says in its place."""
+    put = []
+    if overrides.trigger is not None and task.trigger is not None:
+        put.append(f"the trigger, where code says {task.trigger.describe()!r}")
+    if overrides.priority is not None:
+        put.append(f"priority={overrides.priority}, where code says {task.policy.priority}")
+    if overrides.max_running is not None:
+        put.append(f"max_running={overrides.max_running}, where code says {task.policy.max_running}")
+    why = "" if overrides.note is None else f": {overrides.note}"
+    says = f"an operator has put {'; '.join(put)}{why}"
+    return Note(kind="override", says=says, cure="tasks.reset lets what the code says hold again")
 
 
 def _pause_note(until_us: int, case: Case) -> Note:

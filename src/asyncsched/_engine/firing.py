@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any
 
+from asyncsched._engine.alongside import Alongside
 from asyncsched._engine.bus import Events, complain, warn
 from asyncsched._engine.flows import Flows
 from asyncsched._engine.living import ArmedTask, Living
@@ -18,11 +19,12 @@ from asyncsched.graph import Place
 from asyncsched.ids import RunIds
 from asyncsched.overlap import overlap_verdict
 from asyncsched.run import Run, RunStatus, SkipReason
-from asyncsched.stores import FireOrder, Store
+from asyncsched.stores import FireOrder, Met, Store
 from asyncsched.triggers import Between, Every, Never, Trigger
 
 # So many overdue fires of one task are counted at once: about 10 ms of work between two turns of the loop.
 _STEPS = 5_000
+_ALONE = Met(0, 1)
 _OVERTAKEN = "its task fired again, and runs one at a time: overlap='cancel_previous'"
 
 
@@ -53,15 +55,20 @@ class Firing:
         self.standing_by = False
         """Another process of the host fires: no task rings here."""
         self._others_until_us: int | None = None
+        self._shared = store.shared
+        self._alongside = Alongside(store)
+        self._usual = True
+        """Nothing of before matters to fires that come in time."""
 
     def take_over(self, now_us: int) -> None:
         """Let tasks ring from here on: their fires up to ``now_us`` were those of another process."""
         self.standing_by = False
         self._others_until_us = now_us
+        self._usual = False
 
     def arm(self, armed: ArmedTask) -> None:
-        """Let the task ring at its watermark."""
-        if armed.next_us is None or self.standing_by:
+        """Let the task ring at its watermark; not one that is paused, as may be known only since its fire has lost."""
+        if armed.next_us is None or armed.paused_until_us is not None or self.standing_by:
             self._timer.drop(armed)
         else:
             due_us = armed.next_us if armed.plain else armed.starts_us(armed.next_us)
@@ -115,16 +122,18 @@ class Firing:
             if order.task in won:
                 self._won(armed, order, now_us)
             else:
-                lost.append(armed.task.id)
+                lost.append(order)
                 overtaken.pop(order.task, None)
         for run_ids in overtaken.values():
             await self._cancel(run_ids, _OVERTAKEN)
         try:
-            await self._read_again(lost)
+            if lost:
+                await self._read_again(lost, now_us)
         except BaseException:
             # Asked again when they have lost again.
-            for task_id in lost:
-                self.arm(self._living.tasks[task_id])
+            for order in lost:
+                if (known := self._living.tasks.get(order.task)) is not None:
+                    self.arm(known)
             raise
 
     async def completed(self, armed: ArmedTask, now_us: int) -> None:
@@ -134,6 +143,10 @@ class Firing:
             return
         if await self._store.fire([FireOrder(armed.task.id, armed.version, None, next_us, (), ())]):
             armed.next_us = next_us
+            self.arm(armed)
+            return
+        for standing in await self._store.standings([armed.task.id]):  # another node was first
+            armed.stand(standing)
             self.arm(armed)
 
     def _early(self, place: Place, now_us: int) -> bool:
@@ -149,16 +162,17 @@ class Firing:
             return None
         policy = armed.policy
         ordinary = armed.overdue is None and armed.skip_us is None and armed.skip_to_us is None
-        if ordinary and armed.plain and self._others_until_us is None and now_us - due_us <= LATE_US:
+        if ordinary and armed.plain and self._usual and now_us - due_us <= LATE_US:
             next_us = trigger.next_us(due_us)
             if next_us is None or next_us > now_us:
                 if armed.live and policy.overlap != "allow":
                     return self._order(armed, Due((Planned(due_us),)), next_us, now_us)
                 # All in one, as most fires go.
                 task = armed.task
+                met = _ALONE if self._shared and policy.overlap != "allow" else None
                 run_id = self._ids.make(now_us)
                 run: Run[Any] = Run(run_id, task.id, now_us, due_us, due_us, 1, armed.terms, task.args, task.kwargs)
-                return FireOrder(task.id, armed.version, due_us, next_us, (run,), ())
+                return FireOrder(task.id, armed.version, due_us, next_us, (run,), (), 0, met)
         return self._decide_at_length(armed, trigger, due_us, now_us)
 
     def _decide_at_length(self, armed: ArmedTask, trigger: Trigger, due_us: int, now_us: int) -> FireOrder | None:
@@ -217,18 +231,18 @@ class Firing:
         if due.dark:
             skips += [self._skip(armed, planned, SkipReason.BLACKOUT, now_us) for planned in due.dark]
             skips.sort(key=lambda skip: skip.scheduled_us or 0)
-        running, waiting = armed.on_their_way(now_us) if armed.live else (0, 0)
+        running, waiting = self._alongside.of(armed, now_us)
+        # Runs that wait for one another do not overlap.
+        met = None if due.one_by_one or not due.runs else self._alongside.met(armed, running + waiting)
         for planned in due.runs:
             if exhausted(policy, armed.made + len(runs)):
                 break
-            # Runs that wait for one another do not overlap.
             verdict = "run" if due.one_by_one else overlap_verdict(policy, running, waiting)
             if verdict == "skip":
                 skips.append(self._skip(armed, planned, SkipReason.OVERLAP, now_us))
                 continue
             if verdict == "cancel":
-                before = [] if armed.ledger is None else armed.ledger.due_ids(now_us)
-                self._overtaken[task_id] = before + [run.id for run in runs]
+                self._overtaken[task_id] = self._alongside.ids(armed, now_us) + [run.id for run in runs]
             runs.append(self._run(armed, planned, now_us))
             waiting += 1
         if exhausted(policy, armed.made + len(runs)):
@@ -236,7 +250,7 @@ class Firing:
         elif policy.anchor == "completion" and not (armed.live or runs):
             next_us = _after_completion(armed, now_us)
         counted = 0 if policy.max_runs is None else len(runs)
-        return FireOrder(task_id, armed.version, armed.next_us, next_us, runs, skips, counted)
+        return FireOrder(task_id, armed.version, armed.next_us, next_us, runs, skips, counted, met)
 
     def _run(self, armed: ArmedTask, planned: Planned, now_us: int) -> Run[Any]:
         task = armed.task
@@ -253,7 +267,10 @@ class Firing:
         return run
 
     def _won(self, armed: ArmedTask, order: FireOrder, now_us: int) -> None:
-        task_id, _version, _was_us, armed.next_us, runs, skips, counted = order
+        task_id, _version, _was_us, armed.next_us, runs, skips, counted, _met = order
+        if not self._usual:
+            self._alongside.forget(task_id)
+            self._usual = self._others_until_us is None and not self._alongside.said
         if not armed.plain:
             armed.made += counted
             if armed.terms.once is not None:
@@ -280,10 +297,21 @@ class Firing:
             warn("task %s: %d fire(s) skipped: %s", run.task, run.stands_for, run.reason)
             self._bus.tell(FireSkipped(at_us=now_us, task=run.task, run=run))
 
-    async def _read_again(self, tasks: Sequence[str]) -> None:
-        for standing in await self._store.standings(tasks) if tasks else ():
-            armed = self._living.tasks.get(standing.task)
-            if armed is not None:
+    async def _read_again(self, lost: Sequence[FireOrder], now_us: int) -> None:
+        """Stand where the store says, with what it says is on the way of tasks that stand where they stood."""
+        standings = {standing.task: standing for standing in await self._store.standings([one.task for one in lost])}
+        hindered = []
+        for order in lost:
+            standing = standings.get(order.task)
+            same = standing is not None and (standing.version, standing.next_us) == (order.version, order.was_us)
+            if same and order.met is not None:
+                hindered.append(order.task)
+            else:
+                self._alongside.forget(order.task)
+        await self._alongside.ask(hindered, now_us)
+        self._usual = self._others_until_us is None and not self._alongside.said
+        for task, standing in standings.items():
+            if (armed := self._living.tasks.get(task)) is not None:
                 armed.stand(standing)
                 self.arm(armed)
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
+from weakref import WeakSet
 
+from asyncsched._engine.alongside import Alongside
 from asyncsched._engine.living import ArmedTask, Living, Reminder
 from asyncsched._engine.places import Places
 from asyncsched._engine.timer import Timer
@@ -29,7 +31,7 @@ from asyncsched.graph import (
 from asyncsched.ids import RunIds
 from asyncsched.overlap import overlap_verdict
 from asyncsched.run import Run, RunStatus, Settled, SkipReason
-from asyncsched.stores import Decision, FireOrder, Follower, Lookback, Store
+from asyncsched.stores import Decision, FireOrder, Follower, Lookback, Met, Store
 
 # So many runs are decided in one turn of the loop: at up to 20 us each others wait about 4 ms.
 _AT_ONCE = 200
@@ -59,6 +61,7 @@ class Flows:
         self._living = living
         self._timer = timer
         self._store = store
+        self._alongside = Alongside(store)
         self._ids = ids
         self._now_us = now_us
         self._stirred = stirred
@@ -71,8 +74,10 @@ class Flows:
         """Runs that have ended, and whose followers have not been asked yet."""
         self._open: list[Follower] = []
         """Those who needed them, and have not been decided."""
+        self._watched: WeakSet[Run[Any]] = WeakSet()
+        """Fires that wait for their upstreams, and no longer than they may."""
         self._found = False
-        """The store has blocked runs that nobody here has looked at."""
+        """The store may have blocked runs that nobody here has looked at."""
         self._late: list[Run[Any]] = []
         """Fires that have waited for their upstreams as long as they may."""
         self._coming: dict[str, int] = {}
@@ -85,15 +90,17 @@ class Flows:
         now_us = self._now_us()
         followers = await self._store.followers(None)
         for follower in followers:
-            self._watch(follower.run)
+            if follower.run not in self._watched:
+                self._watch(follower.run)
         self._open += followers
         for task_id in self._places.joins:
             await self._join(task_id, now_us)
         self._found = False
 
-    def found(self, runs: Iterable[Run[Any]]) -> None:
-        """Know of the runs that had not ended when the store was last used."""
-        self._found = self.pending = bool(self._places.joins) or any(run.blocked for run in runs)
+    def sweep(self) -> None:
+        """Decide, in the next turn, about those who were left behind: whoever was to do it may have died before."""
+        self._found = self.pending = True
+        self._stirred()
 
     # -- what is written
 
@@ -188,6 +195,7 @@ class Flows:
         """Let a fire that waits be decided when it has waited as long as it may."""
         edges = run.edges
         if edges is not None and edges.kind == "gate" and edges.until_us is not None:
+            self._watched.add(run)
             self._timer.set(Reminder(lambda: self._over(run)), edges.until_us)
 
     def _over(self, run: Run[Any]) -> None:
@@ -251,8 +259,9 @@ class Flows:
             return
         counted = await self._store.settle(decisions)
         ready = False
-        for run, _token, settled, _sources in counted:
+        for run, _token, settled, _sources, _met in counted:
             armed = self._living.tasks.get(run.task)
+            self._alongside.forget(run.task)
             if settled is not None:
                 self._told_over(run, now_us)
             else:
@@ -261,8 +270,21 @@ class Flows:
                     armed.take([run], now_us)
         if ready:
             self._stirred()
+        if len(counted) < len(decisions):
+            await self._again(decisions, counted, now_us)
         for run_ids in list(self._overtaken.values()):
             await self._cancel(run_ids, OVERTAKEN)
+
+    async def _again(self, decisions: Sequence[Decision], counted: Sequence[Decision], now_us: int) -> None:
+        """Have those decided once more that were not what was known here to be on the way of their tasks."""
+        done = {decision.run.id for decision in counted}
+        lost = {one.run.id: one.run for one in decisions if one.met is not None and one.run.id not in done}
+        tasks = {run.task for run in lost.values()}
+        for task in tasks:
+            self._overtaken.pop(task, None)
+        await self._alongside.ask(tasks, now_us)
+        needs = {need for run in lost.values() for need in run.needs}
+        self._open += [one for one in await self._store.followers(needs) if one.run.id in lost]
 
     def _gate(self, run: Run[Any]) -> tuple[str, ...]:
         """The tasks on which it depends, where a fire has made it."""
@@ -275,7 +297,7 @@ class Flows:
         run, token, tally = follower
         edges, armed = run.edges, self._living.tasks.get(run.task)
         assert edges is not None
-        sources = None
+        sources = met = None
         verdict: Verdict
         if edges.kind == "gate":
             looks = [found[need] for need in self._gate(run)]
@@ -286,31 +308,31 @@ class Flows:
         else:
             verdict = tally.verdict(edges.rule)
             if verdict is READY and edges.kind == "flow" and armed is not None and not run.terms.backfill:
-                verdict = self._hindrance(armed, now_us)
+                verdict, met = self._hindrance(armed, now_us)
         match verdict:
             case Wait():
                 return None
             case Ready():
-                return Decision(run, token, None, sources)
+                return Decision(run, token, None, sources, met)
             case Skip(reason):
                 error = _upstream_failed(run) if reason is SkipReason.UPSTREAM_FAILED else None
-                return Decision(run, token, Settled(RunStatus.SKIPPED, now_us, error=error, reason=reason))
+                return Decision(run, token, Settled(RunStatus.SKIPPED, now_us, error=error, reason=reason), None, met)
 
-    def _hindrance(self, armed: ArmedTask, now_us: int) -> Verdict:
-        """What the task's own policy says to a run of it that its upstreams let start."""
+    def _hindrance(self, armed: ArmedTask, now_us: int) -> tuple[Verdict, Met | None]:
+        """What the task's own policy says to a run of it that its upstreams let start, and by what."""
         if armed.paused_until_us is not None:
-            return Skip(SkipReason.PAUSED)
+            return Skip(SkipReason.PAUSED), None
         task_id = armed.task.id
         more = self._coming.get(task_id, 0)
-        if armed.live or more:
-            running, waiting = armed.on_their_way(now_us)
-            overlap = overlap_verdict(armed.policy, running, waiting + more)
-            if overlap == "skip":
-                return Skip(SkipReason.OVERLAP)
-            if overlap == "cancel" and armed.ledger is not None:
-                self._overtaken[task_id] = armed.ledger.due_ids(now_us)
+        running, waiting = self._alongside.of(armed, now_us)
+        met = self._alongside.met(armed, running + waiting + more)
+        overlap = overlap_verdict(armed.policy, running, waiting + more)
+        if overlap == "skip":
+            return Skip(SkipReason.OVERLAP), met
+        if overlap == "cancel":
+            self._overtaken[task_id] = self._alongside.ids(armed, now_us)
         self._coming[task_id] = more + 1
-        return READY
+        return READY, met
 
     def submitted(self, runs: Iterable[Run[Any]]) -> None:
         """Have those of these runs decided that need runs which have ended already."""

@@ -18,6 +18,7 @@ from asyncsched.run import Run, RunStatus, Terms
 from asyncsched.stores import Store
 from asyncsched.submission import Submission
 from asyncsched.task import Task
+from asyncsched.values import Unstored
 
 _NOW = Submission()
 _US = timedelta(microseconds=1)
@@ -69,21 +70,39 @@ class Intake:
         elif how.delay is not None:
             due_us = now_us + how.delay // _US
         runs = []
-        common = common_terms(task, how)
+        common = common_terms(task, armed.policy, how)
+        if retry_of is not None:
+            _check_readable(retry_of, calls)
         for args, kwargs in calls:
-            terms = self._living.grouped(task, _terms(task, args, kwargs, how) if common is None else common)
+            terms = self._living.grouped(task, _terms(armed, args, kwargs, how) if common is None else common)
             # A run that may take over from an earlier one waits for whether another one follows.
             wait_us = terms.once.wait_us if isinstance(terms.once, Debounce) else 0
             at_us = max(due_us, now_us + wait_us)
             run: Run[Any] = Run(self._ids.make(now_us), task.id, now_us, at_us, terms=terms, args=args, kwargs=kwargs)
             run.retry_of = retry_of
             runs.append(run)
+        if how.idempotency is not None and len(runs) > 1:
+            raise MisuseError(f"idempotency_key={how.idempotency.key!r} for {len(runs)} calls: each run needs its own")
+        if how.connection is not None:
+            return await self._submit_within(how.connection, armed, runs, how)
         if armed.place is not None or how.needs or task.links.asks:
             return await self._submit_linked(armed, runs, how.needs, now_us)
         standing = await self._store.submit(runs)
         armed.take(_new(runs, standing), now_us)
         self._stirred()
         return standing
+
+    async def _submit_within(
+        self, connection: object, armed: ArmedTask, runs: Sequence[Run[Any]], how: Submission
+    ) -> list[Run[Any]]:
+        """Write runs in the transaction of the caller, who counts them only once it is committed."""
+        if armed.place is not None or how.needs or armed.task.links.asks:
+            cure = "submit it without connection=, once the transaction has been committed"
+            raise MisuseError(f"task {armed.task.id!r} is part of a graph, which no transaction takes in: {cure}")
+        if any(isinstance(run.terms.once, Debounce) for run in runs):
+            cure = "leave connection= out, or debounce="
+            raise MisuseError(f"task {armed.task.id!r} has debounce=, where a submit may move another run: {cure}")
+        return await self._store.submit_within(connection, runs)
 
     async def _submit_linked(
         self, armed: ArmedTask, runs: Sequence[Run[Any]], needs: Mapping[int, tuple[Run[Any], ...]], now_us: int
@@ -148,10 +167,17 @@ def _new(runs: Sequence[Run[Any]], standing: Sequence[Run[Any]]) -> Sequence[Run
     return [run for run, stands in zip(runs, standing, strict=True) if run.id == stands.id]
 
 
-def _terms(task: Task[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], how: Submission) -> Terms:
+def _check_readable(run_id: str, calls: Sequence[tuple[tuple[Any, ...], Mapping[str, Any]]]) -> None:
+    for args, _kwargs in calls:
+        for value in args:
+            if isinstance(value, Unstored):
+                raise ArgumentsError(f"run {run_id} cannot be repeated: {value.why}")
+
+
+def _terms(armed: ArmedTask, args: tuple[Any, ...], kwargs: Mapping[str, Any], how: Submission) -> Terms:
     try:
-        return call_terms(task, args, kwargs, how)
+        return call_terms(armed.task, armed.policy, args, kwargs, how)
     except ArgumentsError:
         raise
     except Exception as error:
-        raise ArgumentsError(f"task {task.id!r}: no key can be made of these arguments: {error!r}") from error
+        raise ArgumentsError(f"task {armed.task.id!r}: no key can be made of these arguments: {error!r}") from error

@@ -15,6 +15,7 @@ from asyncsched._heap import Wakeup
 from asyncsched.deadlines import run_ends_us
 from asyncsched.fires import Overdue, exhausted
 from asyncsched.graph import Place
+from asyncsched.overrides import NO_OVERRIDES
 from asyncsched.policy import DEFAULT_POLICY, Policy
 from asyncsched.run import NO_TERMS, Run, RunStatus, Terms
 from asyncsched.spread import jittered_us
@@ -25,7 +26,7 @@ from asyncsched.zone import load_zone
 
 # Of so few runs it does not matter that they have ended.
 _FEW = 64
-Ending = Literal["timeout", "run_timeout", "cancelled", "shutdown"]
+Ending = Literal["timeout", "run_timeout", "cancelled", "lost", "shutdown"]
 
 
 class ArmedTask(Wakeup):
@@ -34,6 +35,7 @@ class ArmedTask(Wakeup):
     __slots__ = (
         "among",
         "around",
+        "coded",
         "ended",
         "later",
         "ledger",
@@ -42,6 +44,7 @@ class ArmedTask(Wakeup):
         "newest",
         "next_us",
         "overdue",
+        "overrides",
         "paused_until_us",
         "place",
         "plain",
@@ -64,14 +67,16 @@ class ArmedTask(Wakeup):
     ) -> None:
         super().__init__()
         self.task = task
+        self.among = among
+        self.overrides = NO_OVERRIDES
+        """What an operator has put in place of what code declares."""
         policy: Policy = task.policy
         self.policy = policy
         self.terms = NO_TERMS
         self.plain = True
         """Whether a fire in time is a run at its instant, unless it overlaps, and is only counted."""
         if policy is not DEFAULT_POLICY or among.groups:
-            self._take_policy(policy, among.grouped(task, fire_terms(task)))
-        self.among = among
+            self._take_policy(policy)
         self.place: Place | None = None
         """Where the task stands among those that depend on one another; ``None`` where it does not."""
         self.around: Around | None = None
@@ -92,8 +97,9 @@ class ArmedTask(Wakeup):
             self._recall([run for run in kept if run.status is not RunStatus.SKIPPED])
         self.stand(standing)
 
-    def _take_policy(self, policy: Policy, terms: Terms) -> None:
-        self.terms = terms
+    def _take_policy(self, policy: Policy) -> None:
+        self.policy = policy
+        terms = self.terms = self.among.grouped(self.task, fire_terms(self.task, policy))
         self.plain = not (
             policy.anchor == "completion"
             or policy.blackout
@@ -145,8 +151,12 @@ class ArmedTask(Wakeup):
         self.next_us = standing.next_us
         """The watermark: the earliest fire that has not been accounted for."""
         self.trigger: Trigger | None = standing.trigger
+        self.coded: Trigger | None = standing.coded
         self.paused_until_us = standing.paused_until_us
         self.skip_us = standing.skip_us
+        if standing.overrides is not self.overrides:
+            self.overrides = standing.overrides
+            self._take_policy(standing.overrides.over(self.task.policy))
         self.made = standing.made
         """How many runs of its fires count for ``max_runs``."""
         self.overdue: Overdue | None = None
@@ -259,6 +269,8 @@ class Living:
     give_up: Callable[[LivingRun], None] = field(default=lambda _run: None)
     tasks: dict[str, ArmedTask] = field(default_factory=dict)
     runs: dict[str, LivingRun] = field(default_factory=dict)
+    lost: dict[tuple[str, int], LivingRun] = field(default_factory=dict)
+    """Attempts that go on though their runs are other nodes' by now, by run and token."""
     due: list[ArmedTask] = field(default_factory=list)
     """Tasks that have rung and have not been asked yet."""
     resuming: list[ArmedTask] = field(default_factory=list)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from asyncsched import crash_points
 from asyncsched._engine.bus import complain, warn
 from asyncsched._engine.living import LivingRun
 from asyncsched._engine.timer import Timer
@@ -17,7 +18,7 @@ from asyncsched.duration import format_duration
 from asyncsched.executors import Abandoned, Executor
 from asyncsched.links import with_edges
 from asyncsched.policy import DEFAULT_POLICY
-from asyncsched.run import Cancelled, Outcome, Raised, Succeeded
+from asyncsched.run import Cancelled, HandedBack, Outcome, Raised, Succeeded
 
 # An eager task saves a turn of the loop, and two thirds of the cost, for coroutines that never wait.
 _EAGER: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
@@ -48,6 +49,7 @@ class Runner:
         """The coroutines that were given up, until they return."""
         return tuple(self._abandoned.values())
 
+    @crash_points.before("before-start")
     def start(self, living: LivingRun, now_us: int) -> None:
         """Begin the attempt."""
         policy = living.armed.policy
@@ -97,6 +99,7 @@ class Runner:
         took = from_us(self._now_us()) - left.since
         warn("%s was given up; its coroutine has returned only now, %.3f s later", left.what, took.total_seconds())
 
+    @crash_points.within("mid-task")
     async def _execute(self, living: LivingRun) -> None:
         living.handle = asyncio.current_task()
         living.begun = True
@@ -140,4 +143,6 @@ class Runner:
             late = out_of_time(living.run)
             late.__cause__ = error
             return Raised(late)
+        if living.ending == "lost":  # whoever has the run says how it ends
+            return HandedBack()
         return Cancelled(living.reason or "it was cancelled from inside the program")

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeAlias, overload
 
 from asyncsched._engine.engine import Engine
 from asyncsched._engine.living import Reminder
-from asyncsched.clock import to_us
+from asyncsched._engine.many import cancel_all, repeat, retry_all
+from asyncsched._engine.selection import Selection, Statuses
 from asyncsched.duration import as_duration, format_duration
 from asyncsched.errors import MisuseError, UnknownRun, UnknownTask
 from asyncsched.executors import Abandoned
-from asyncsched.results import needed_runs
 from asyncsched.run import Run, RunStatus, SkipReason
 from asyncsched.stores import RunFilter
-from asyncsched.submission import Submission
-from asyncsched.zone import load_zone
+
+Found: TypeAlias = list[Run[Any]]
+_BY_HAND = "it was cancelled by hand"
 
 
 class Runs:
@@ -37,10 +38,12 @@ class Runs:
         self,
         *,
         task: str | None = None,
-        status: RunStatus | str | Collection[RunStatus | str] | None = None,
+        status: Statuses | None = None,
         reason: SkipReason | str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
+        queue: str | None = None,
+        tag: str | None = None,
         limit: int = 100,
     ) -> list[Run[Any]]:
         """Up to ``limit`` runs and recorded skips, newest first; all that fit each part that is given.
@@ -52,24 +55,15 @@ class Runs:
             since: those from then on, by the instant of their fire, or of their submission; naive: in the zone of the
                 task that is given, else of the scheduler.
             until: those before then.
+            queue: the one for which they wait, or were run.
+            tag: one of those of their task, which is served here.
             limit: at most so many.
 
         Raises:
             ValueError: there is no such status.
         """
-        wanted = None
-        if status is not None:
-            wanted = {RunStatus(one) for one in ([status] if isinstance(status, str) else status)}
         engine = self._engine()
-        armed = None if task is None else engine.living.tasks.get(task)
-        zone = load_zone(engine.tz) if armed is None else armed.zone
-        since_us, until_us = (
-            None if moment is None else to_us(moment if moment.tzinfo else moment.replace(tzinfo=zone))
-            for moment in (since, until)
-        )
-        reasons = None if reason is None else {reason}
-        chosen = RunFilter(task=task, status=wanted, reason=reasons, since_us=since_us, until_us=until_us, limit=limit)
-        return await engine.store.runs(chosen)
+        return await engine.store.runs(Selection(task, status, since, until, queue, tag).filter(engine, limit, reason))
 
     async def get(self, run_id: str) -> Run[Any]:
         """The run of this id.
@@ -82,16 +76,51 @@ class Runs:
             raise UnknownRun(f"no run {run_id!r}: ended runs are kept up to their task's history_limit")
         return run
 
-    async def cancel(self, run_id: str, reason: str = "it was cancelled by hand") -> bool:
+    @overload
+    async def cancel(self, run_id: str, reason: str = _BY_HAND) -> bool: ...
+    @overload
+    async def cancel(
+        self,
+        run_id: None = None,
+        reason: str = _BY_HAND,
+        *,
+        task: str | None = None,
+        status: Statuses | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        queue: str | None = None,
+        tag: str | None = None,
+    ) -> int: ...
+    async def cancel(
+        self,
+        run_id: str | None = None,
+        reason: str = _BY_HAND,
+        *,
+        task: str | None = None,
+        status: Statuses | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        queue: str | None = None,
+        tag: str | None = None,
+    ) -> bool | int:
         """Stop the run: a waiting one never starts, in a running one ``CancelledError`` is raised. Whether it had to.
+
+        Without an id all that fit each part that is given, as in ``list``; how many had to be. ``status="PENDING"``
+        drops those that wait, and lets go on what runs.
 
         A thread cannot be stopped from outside: its run ends at once, the thread when it returns.
 
         Raises:
             UnknownRun: there is none of this id, or it is no longer kept.
+            MisuseError: it is not said which, or a status is that of runs that have ended.
         """
+        chosen = Selection(task, status, since, until, queue, tag)
+        engine = self._engine()
+        if run_id is None:
+            return await cancel_all(engine, chosen, reason)
+        _alone(run_id, chosen)
         await self.get(run_id)
-        return bool(await self._engine().custody.cancel([run_id], reason))
+        return bool(await engine.custody.cancel([run_id], reason))
 
     async def cancel_flow(self, run_id: str, reason: str = "its flow was cancelled by hand") -> int:
         """Stop all runs of the flow to which this run belongs: as ``cancel``, each of them. How many had to be.
@@ -104,26 +133,55 @@ class Runs:
         engine = self._engine()
         return len(await engine.custody.cancel([run.id for run in await engine.store.runs(unfinished)], reason))
 
-    async def retry(self, run_id: str) -> Run[Any]:
+    @overload
+    async def retry(self, run_id: str) -> Run[Any]: ...
+    @overload
+    async def retry(
+        self,
+        run_id: None = None,
+        *,
+        task: str | None = None,
+        status: Statuses | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        queue: str | None = None,
+        tag: str | None = None,
+        limit: int = 1_000,
+    ) -> Found: ...
+    async def retry(
+        self,
+        run_id: str | None = None,
+        *,
+        task: str | None = None,
+        status: Statuses | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        queue: str | None = None,
+        tag: str | None = None,
+        limit: int = 1_000,
+    ) -> Run[Any] | Found:
         """A new run with the arguments of one that has ended; its ``retry_of`` is that one's id.
+
+        Without an id a new one for each of those that fit each part that is given, as in ``list``: of those that
+        FAILED unless ``status`` says otherwise, the newest ``limit``, of tasks that are served here. One that has been
+        repeated so is not repeated again.
 
         Raises:
             UnknownRun: there is none of this id, or it is no longer kept.
             UnknownTask: its task is not served here.
-            MisuseError: it has not ended.
+            MisuseError: it has not ended, or it is not said which.
         """
         engine = self._engine()
+        chosen = Selection(task, status, since, until, queue, tag)
+        if run_id is None:
+            return await retry_all(engine, chosen, limit)
+        _alone(run_id, chosen)
         run = await self.get(run_id)
         if not run.status.final:
             raise MisuseError(f"run {run_id} of {run.task!r} is {run.status}: cancel it first, or await it")
-        armed = engine.living.tasks.get(run.task)
-        if armed is None:
+        if run.task not in engine.living.tasks:
             raise UnknownTask(f"run {run_id} belongs to task {run.task!r}, which is not served here")
-        how = Submission(by_hand=True)
-        if run.edges is not None:
-            how = how._replace(needs={0: needed_runs(run.args, run.kwargs)})
-        (again,) = await engine.intake.submit(armed.task, [(run.args, run.kwargs)], how, run_id)
-        return again
+        return await repeat(engine, run)
 
     async def wait(self, run_id: str, *, within: timedelta | str | None = None) -> Any:
         """The result of the run when it has ended, or its exception, raised.
@@ -149,6 +207,18 @@ class Runs:
             raise TimeoutError(f"run {run_id} of {run.task!r} has not ended within {format_duration(limit)}")
         waiter.result()
         return run.value()
+
+    async def drain(self) -> None:
+        """Start no more runs here; return when those under way have ended, or wait for their next attempt.
+
+        What is ready from then on is left to other processes; this one still fires and submits until it is left.
+        """
+        await self._engine().drain()
+
+
+def _alone(run_id: str, chosen: Selection) -> None:
+    if any(part is not None for part in chosen):
+        raise MisuseError(f"run {run_id} and which runs are meant: give one or the other")
 
 
 async def _ended(run: Run[Any]) -> None:

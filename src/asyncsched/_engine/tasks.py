@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime, time, timedelta
 from heapq import merge
 from itertools import islice, repeat, takewhile
 from typing import Any
@@ -11,14 +11,19 @@ from typing import Any
 from asyncsched._engine.backfilling import backfill
 from asyncsched._engine.engine import Engine
 from asyncsched._engine.living import ArmedTask
+from asyncsched._engine.overriding import override, reset
 from asyncsched.backfill import Backfill
 from asyncsched.clock import from_us, to_us
 from asyncsched.errors import DuplicateTask, MisuseError, UnknownTask
 from asyncsched.events import TaskAdded, TaskChanged, TaskRemoved
 from asyncsched.explanation import Explanation
+from asyncsched.options import one_trigger
+from asyncsched.overrides import Overrides
 from asyncsched.run import Run
+from asyncsched.stores import StoredTask
 from asyncsched.submission import Submission
 from asyncsched.task import Task
+from asyncsched.triggers import TriggerLike
 
 
 class Tasks:
@@ -31,7 +36,7 @@ class Tasks:
         """Serve ``task`` from now on; the task itself.
 
         Raises:
-            DuplicateTask: another task has its id; ``replace`` is for that.
+            DuplicateTask: another task has its id; ``replace`` is for that. Or one of its aliases.
             ConfigError: it depends on a task that there is not.
         """
         engine = self._engine()
@@ -147,6 +152,61 @@ class Tasks:
         for armed in self._meant(task_ids, tag):
             await self._engine().arming.resume(armed)
 
+    async def override(
+        self,
+        task_id: str,
+        trigger: TriggerLike | None = None,
+        *,
+        every: timedelta | str | Mapping[str, float] | None = None,
+        at: str | time | Sequence[str | time] | None = None,
+        cron: str | None = None,
+        run_at: datetime | None = None,
+        priority: int | None = None,
+        max_running: int | None = None,
+        note: str | None = None,
+    ) -> Overrides:
+        """Put another trigger, or other limits, in place of what code declares; all that stands now.
+
+        It holds at once at all nodes, and over restarts and redeploys, until ``reset``; what is not given stays as it
+        is. ``tasks.stored``, ``task.overrides`` and ``explain`` show it.
+
+        Args:
+            task_id: the task.
+            trigger: any trigger, or its text; or one of ``every``, ``at``, ``cron``, ``run_at``, as of a task. Its zone
+                is the task's.
+            every: see ``Task``.
+            at: see ``Task``.
+            cron: see ``Task``.
+            run_at: see ``Task``.
+            priority: of the runs that are made from now on.
+            max_running: of those, how many may be ready or running at once.
+            note: why, for those who look.
+
+        Raises:
+            UnknownTask: there is no such task.
+            ConfigError: the task cannot have that.
+        """
+        given = {"trigger": trigger, "every": every, "at": at, "cron": cron, "run_at": run_at}
+        put = one_trigger({name: value for name, value in given.items() if value is not None})
+        return await override(self._engine(), self._armed(task_id), put, priority, max_running, note)
+
+    async def reset(self, task_id: str) -> bool:
+        """Let what code declares hold again; whether an operator had put anything in its place. A pause stays.
+
+        An interval goes on in the grid that it had.
+
+        Raises:
+            UnknownTask: there is no such task.
+        """
+        return await reset(self._engine(), self._armed(task_id))
+
+    async def stored(self) -> list[StoredTask]:
+        """All tasks that the store keeps, by id: those too that no node declares any more, which are retired.
+
+        Of each its trigger, next fire, pause, overrides, and how many of its runs wait and run.
+        """
+        return await self._engine().store.tasks()
+
     async def skip_next(self, task_id: str) -> datetime | None:
         """Let the task's next fire be a recorded skip; its instant, ``None`` if the task fires no more.
 
@@ -182,14 +242,20 @@ class Tasks:
     async def explain(self, task_id: str, *, last: int = 20) -> Explanation:
         """What became of the task's fires and why, and what its runs wait for now: ``print`` it, or ``to_json()``.
 
-        ``last``: so many ended runs and skips, as far as the task's ``history_limit`` keeps them.
+        ``last``: so many ended runs and skips, as far as the task's ``history_limit`` keeps them. A task that is not
+        served here is explained too, as far as the store knows it.
 
         Raises:
             UnknownTask: there is no such task.
         """
         from asyncsched._engine.explaining import Sight, explain  # 8 ms to import, and few programs ask
+        from asyncsched._engine.unserved import explain_unserved
 
         engine = self._engine()
+        if task_id not in engine.living.tasks:
+            told = await explain_unserved(engine.store, task_id, engine.tz, engine.clock.now_us(), last)
+            if told is not None:
+                return told
         return await explain(self._armed(task_id), Sight.of(engine, task_id), last)
 
     async def list(self, *, tag: str | None = None, group: str | None = None) -> list[Task[..., Any]]:
@@ -216,5 +282,12 @@ class Tasks:
     async def _put(self, engine: Engine, task: Task[..., Any]) -> ArmedTask:
         if engine.stopping:
             raise MisuseError(f"the scheduler is stopping: it takes no task {task.id!r}")
-        standing = await engine.store.put_task(engine.arming.declare(task, engine.clock.now_us()))
-        return engine.arming.arm(task, standing)
+        for alias in task.aliases:
+            if alias in engine.living.tasks:
+                raise DuplicateTask(
+                    f"task {task.id!r} has the alias {alias!r}, a task that is served: remove that first"
+                )
+        standing = await engine.arming.put(engine.arming.declare(task, engine.clock.now_us()))
+        armed = engine.arming.arm(task, standing)
+        engine.upkeep.begin()
+        return armed

@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from asyncsched._engine.bus import complain
+from asyncsched._engine.outage import Outage
 from asyncsched._engine.timer import Timer
 from asyncsched.clock import SECOND_US, Clock
 from asyncsched.errors import StoreError
@@ -29,6 +30,7 @@ class Turns:
     turn: what a turn is. It may set ``again`` for another one right after it.
     rested: called after a turn that nothing follows at once.
     failed: called when no turn can be taken any more, with the reason.
+    outage: is told of turns that fail, and of the first one after them that does not.
     """
 
     timer: Timer
@@ -40,6 +42,7 @@ class Turns:
         turn: Callable[[], Coroutine[Any, Any, None]],
         rested: Callable[[], None],
         failed: Callable[[BaseException], None],
+        outage: Outage,
     ) -> None:
         self.again = False
         self._store = store
@@ -47,9 +50,10 @@ class Turns:
         self._turn = turn
         self._rested = rested
         self._failed = failed
+        self._outage = outage
         self._loop = asyncio.get_running_loop()
         self._context = contextvars.copy_context()
-        self._open = False
+        self.open = False
         self._called = False
         self._inside = False
         self._under_way: asyncio.Task[None] | None = None
@@ -58,11 +62,11 @@ class Turns:
 
     def begin(self) -> None:
         """Take turns from now on."""
-        self._open = True
+        self.open = True
 
     async def end(self) -> None:
         """Take no more; the one under way is cancelled."""
-        self._open = False
+        self.open = False
         if self._under_way is not None:
             self._under_way.cancel()
             await asyncio.gather(self._under_way, return_exceptions=True)
@@ -100,13 +104,15 @@ class Turns:
             self._under_way = self._loop.create_task(self._guarded(), name="asyncsched turn")
 
     async def _guarded(self) -> None:
-        if not self._open:
+        if not self.open:
             return
         self._inside = True
         try:
             if not self._rest_us or self._rest_until_us <= self._clock.steady_us():
                 await self._turn()
-                self._rest_us = 0
+                if self._rest_us:
+                    self._rest_us = 0
+                    self._outage.over()
         except _ENDINGS:
             self.again = True  # leaving takes turns, too
             raise
@@ -114,10 +120,10 @@ class Turns:
             # Nothing that happens in a turn may end the engine; what was not done is done after a rest.
             self._rest_us = min(max(_FIRST_REST_US, 2 * self._rest_us), _LONGEST_REST_US)
             self._rest_until_us = self._clock.steady_us() + self._rest_us
-            complain("a turn failed; the engine tries again in %.3f s", self._rest_us / SECOND_US, error=error)
+            self._outage.failed(error, self._rest_us)
         finally:
             self._inside = False
-            if self._open:
+            if self.open:
                 self._look_ahead()
 
     def _look_ahead(self) -> None:
@@ -139,6 +145,6 @@ class Turns:
 
     def _fail(self, error: BaseException) -> None:
         """Be dead, and say so: a scheduler that looks alive and fires nothing is the worst of all."""
-        self._open = False
+        self.open = False
         complain("the scheduler fires no more: its engine has failed", error=error)
         self._failed(error)

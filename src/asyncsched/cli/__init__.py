@@ -1,4 +1,4 @@
-"""The command line: ``asyncsched run``, ``next``, ``why``, ``graph``, ``explain`` and ``simulate``.
+"""The command line: what serves and what computes; ``_stored`` has the commands about what a store keeps.
 
 Needs the extra ``cli``; ``asyncsched.__main__`` says so where it is missing.
 """
@@ -6,16 +6,17 @@ Needs the extra ``cli``; ``asyncsched.__main__`` says so where it is missing.
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from asyncsched import __version__
-from asyncsched.cli import _explain, _graph, _look, _run, _simulate, _why
+from asyncsched.arguments import Role
+from asyncsched.cli import _explain, _graph, _look, _run, _simulate, _stored, _why
+from asyncsched.cli._arguments import HERE, AppDir, AsJson, Factory, TargetArgument, TaskArgument, Zone, found
 from asyncsched.cli._dry import moment, zone_for
 from asyncsched.cli._show import Screen
-from asyncsched.cli._target import Target, TargetError, find
+from asyncsched.cli._target import TargetError
 from asyncsched.clock import SystemClock
 from asyncsched.duration import as_duration
 from asyncsched.errors import AsyncschedError, ConfigError, WorldError
@@ -30,18 +31,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-_WHERE = "module:attr, or a file such as app.py; the attribute may be left out where there is one Scheduler."
-TargetArgument = Annotated[str, typer.Argument(metavar="TARGET", envvar="ASYNCSCHED_TARGET", help=_WHERE)]
-TaskArgument = Annotated[
-    str, typer.Argument(metavar="TASK", help="Its id, or the name of its function.", show_default=False)
-]
-AppDir = Annotated[Path, typer.Option(help="Where modules and files are looked for, first on sys.path.")]
-Factory = Annotated[bool, typer.Option("--factory", help="TARGET is a function that makes the Scheduler.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Zone = Annotated[
-    str | None, typer.Option("--tz", metavar="ZONE", help="The zone of what names none; default the scheduler's.")
-]
-HERE = Path()
 _NEXT = 10
 
 
@@ -66,13 +55,21 @@ def run_command(
     until_idle: Annotated[
         bool, typer.Option("--until-idle", help="End once nothing is due, waiting to start or running.")
     ] = False,
+    role: Annotated[
+        Role | None, typer.Option("--role", metavar="fire|run", help="Only fire, or only run; default both.")
+    ] = None,
     app_dir: AppDir = HERE,
     factory: Factory = False,
 ) -> None:
     """Serve in the foreground until a signal comes."""
-    found = _found(target, app_dir, factory)
+    meant = found(target, app_dir, factory)
     try:
-        code = _run.serve(found.scheduler, zone_for(found.scheduler, None), until_idle=until_idle)
+        code = _run.serve(
+            meant.scheduler,
+            zone_for(meant.scheduler, None),
+            until_idle=until_idle,
+            roles=None if role is None else {role},
+        )
     except ConfigError as error:
         code = _refuse(error, MISCONFIGURED)
     raise typer.Exit(code)
@@ -95,9 +92,9 @@ def next_command(
     As if the scheduler started now; nothing is run.
     """
     ahead = None if span is None else as_duration("--for", span)
-    found = _found(target, app_dir, factory)
+    meant = found(target, app_dir, factory)
     limit = count or (None if ahead else _NEXT)
-    _look.show_next(found.scheduler, zone_for(found.scheduler, tz), limit, ahead, as_json=as_json)
+    _look.show_next(meant.scheduler, zone_for(meant.scheduler, tz), limit, ahead, as_json=as_json)
 
 
 @app.command("explain")
@@ -130,8 +127,8 @@ def why_command(
 
     Asks the store. What is kept in memory is known to the program that serves the tasks alone.
     """
-    found = _found(target, app_dir, factory)
-    _why.show_why(found.scheduler, task, zone_for(found.scheduler, tz), count, as_json=as_json)
+    meant = found(target, app_dir, factory)
+    _why.show_why(meant.scheduler, task, zone_for(meant.scheduler, tz), count, as_json=as_json)
 
 
 @app.command("graph")
@@ -154,8 +151,8 @@ def graph_command(
     wanted: list[_graph.Form] = [form for form, wish in forms.items() if wish]
     if len(wanted) > 1:
         raise ConfigError(f"{' and '.join(f'--{form}' for form in wanted)}: give one of them")
-    found = _found(target, app_dir, factory)
-    _graph.show_graph(found.scheduler, task, wanted[0] if wanted else "text")
+    meant = found(target, app_dir, factory)
+    _graph.show_graph(meant.scheduler, task, wanted[0] if wanted else "text")
 
 
 @app.command("simulate")
@@ -175,14 +172,17 @@ def simulate_command(
     The scheduler lives through it in an instant, on virtual time. No function is called.
     """
     lasting = as_duration("--takes", takes, zero=True)
-    found = _found(target, app_dir, factory)
-    zone = zone_for(found.scheduler, tz)
+    meant = found(target, app_dir, factory)
+    zone = zone_for(meant.scheduler, tz)
     begin = SystemClock().now().replace(microsecond=0) if start is None else moment("--from", start, zone)
     until = moment("--to", end, zone)
     if until <= begin:
         raise ConfigError(f"--to {end} is not after --from {start or 'now'}")
-    plan = _simulate.Plan(scheduler=found.scheduler, zone=zone, start=begin, end=until, limit=limit, takes=lasting)
+    plan = _simulate.Plan(scheduler=meant.scheduler, zone=zone, start=begin, end=until, limit=limit, takes=lasting)
     _simulate.show_simulated(plan, as_json=as_json)
+
+
+app.add_typer(_stored.commands)
 
 
 def main() -> None:
@@ -195,13 +195,6 @@ def main() -> None:
         sys.exit(_refuse(error, UNREACHABLE))
     except AsyncschedError as error:
         sys.exit(_refuse(error, USAGE))
-
-
-def _found(target: str, app_dir: Path, factory: bool) -> Target:
-    found = find(target, app_dir, factory=factory)
-    if found.note:
-        Screen(stderr=True).say((found.note, "yellow"))
-    return found
 
 
 def _refuse(error: Exception, code: int) -> int:

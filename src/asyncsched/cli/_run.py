@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from asyncsched import __version__
-from asyncsched._engine.engine import Drained
+from asyncsched._engine.drained import Drained
+from asyncsched.arguments import Role
 from asyncsched.cli._show import Part, Screen, short_names
 from asyncsched.clock import from_us
 from asyncsched.events import (
@@ -162,8 +163,8 @@ def log_to_stderr() -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
 
 
-def serve(scheduler: Scheduler, zone: str, *, until_idle: bool) -> int:
-    """Serve until a signal comes, or until nothing is left to do; the exit code."""
+def serve(scheduler: Scheduler, zone: str, *, until_idle: bool, roles: Collection[Role] | None = None) -> int:
+    """Serve until a signal comes, or until nothing is left to do; the exit code. ``roles``: as the scheduler's."""
     log_to_stderr()
     teller = Teller(Screen(), scheduler, zone)
-    return teller.drained(asyncio.run(scheduler.serve(teller.companion, until_idle=until_idle)))
+    return teller.drained(asyncio.run(scheduler.serve(teller.companion, until_idle=until_idle, roles=roles)))

@@ -1,18 +1,19 @@
 """Stores: where tasks, runs and history are kept."""
 
+from asyncsched.stored import FOREVER, StoredTask, Unserved
 from asyncsched.stores._base import (
-    FOREVER,
     Ack,
     Amendment,
     Cycled,
     Declared,
     FireOrder,
+    Notice,
     Reconciled,
     RunFilter,
     Standing,
     Store,
 )
-from asyncsched.stores._graphs import Decision, Follower, Lookback, Offers
+from asyncsched.stores._graphs import Decision, Follower, Lookback, Met, Offers
 from asyncsched.stores.memory import MemoryStore
 
 __all__ = [
@@ -26,9 +27,13 @@ __all__ = [
     "Follower",
     "Lookback",
     "MemoryStore",
+    "Met",
+    "Notice",
     "Offers",
     "Reconciled",
     "RunFilter",
     "Standing",
     "Store",
+    "StoredTask",
+    "Unserved",
 ]

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 from asyncsched.clock import Clock
+from asyncsched.overrides import NO_OVERRIDES, Overrides
 from asyncsched.run import Run, RunStatus, Settled
 from asyncsched.signature import Signature
-from asyncsched.stores._graphs import GraphVerbs
+from asyncsched.stores._graphs import GraphVerbs, Met
+from asyncsched.stores._roster import RosterVerbs
+from asyncsched.stores._upkeep import UpkeepVerbs
+from asyncsched.stores._within import TransactionVerbs
 from asyncsched.triggers import Trigger
-
-FOREVER = 2**62
-"""Later than everything, in microseconds since the epoch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,8 @@ class Declared:
     trigger: bound, that is with zone and anchor; ``None`` for a task that only runs when submitted.
     next_us: the first fire if the task is new or its declaration has changed.
     signature: of its function, by whose annotations a store may keep arguments and results; ``None``: as plain JSON.
+    aliases: the ids that the task had before.
+    metadata: what code keeps with it, for those who look at the store alone; what is no JSON is kept as its text.
     """
 
     task: str
@@ -38,17 +41,22 @@ class Declared:
     next_us: int | None
     history_limit: int
     signature: Signature | None = None
+    aliases: tuple[str, ...] = ()
+    metadata: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
     """Where a task stands in the store.
 
+    trigger: what it fires by: what code declares, or what an operator has put in its place.
     next_us: the watermark: the earliest fire that has not been accounted for.
     version: grows with every edit; a fire decided on an older one fires nothing.
     paused_until_us: no fires become runs before then; ``None`` if the task is not paused, ``FOREVER`` without end.
     skip_us: the fire at this instant is skipped.
     made: how many runs of its fires have been counted since it was declared so, or put.
+    overrides: what an operator has put in place of what code declares.
+    coded: what code declares, where ``trigger`` is another one; bound when it was first declared so.
     """
 
     task: str
@@ -60,27 +68,40 @@ class Standing:
     paused_until_us: int | None = None
     skip_us: int | None = None
     made: int = 0
+    overrides: Overrides = NO_OVERRIDES
+    coded: Trigger | None = None
 
 
 class Reconciled(NamedTuple):
-    """What ``reconcile`` found: where each declared task stands, and which are new or changed."""
+    """What ``reconcile`` found: where each declared task stands, and which are new or changed.
+
+    renamed: what was taken over under which alias, as alias and task.
+    """
 
     standings: list[Standing]
     added: list[str]
     changed: list[str]
+    renamed: Sequence[tuple[str, str]] = ()
 
 
 class Amendment(NamedTuple):
-    """What an operator changes of a task, beside what code declares; it outlives a new declaration."""
+    """What an operator changes of a task, beside what code declares; it outlives a new declaration.
+
+    overrides: what is in place of what code declares from then on, whatever was before; ``None``: what was before.
+    next_us: the watermark from then on, where there are ``overrides``.
+    """
 
     paused_until_us: int | None
     skip_us: int | None
+    overrides: Overrides | None = None
+    next_us: int | None = None
 
 
 class FireOrder(NamedTuple):
     """One task's due fires: from which watermark to which, and what they become.
 
     counted: by how much ``Standing.made`` grows.
+    met: what of the task was on its way when that was decided; ``None`` where it does not matter.
     """
 
     task: str
@@ -90,6 +111,7 @@ class FireOrder(NamedTuple):
     runs: Sequence[Run[Any]]
     skips: Sequence[Run[Any]]
     counted: int = 0
+    met: Met | None = None
 
 
 class Ack(NamedTuple):
@@ -100,6 +122,18 @@ class Ack(NamedTuple):
     settled: Settled
 
 
+class Notice(NamedTuple):
+    """What a node is told of the runs that it has under way.
+
+    stops: why runs are to stop, by their ids: somebody has asked for that at another node.
+    lost: those that are others' by now, which took this node for dead, each as its attempt here knows it; ``None``: the
+        node was not taken for dead. It goes on as another one.
+    """
+
+    stops: Mapping[str, str]
+    lost: Sequence[Run[Any]] | None
+
+
 class Cycled(NamedTuple):
     """What ``cycle`` did.
 
@@ -108,7 +142,8 @@ class Cycled(NamedTuple):
     next_due_us: when a delayed one will be ready.
     lapsed: those that ended because they had waited too long, or that this node has made and another one has ended.
     lapses_us: when the next one will have waited too long.
-    found: those that other nodes have made and this one hears of only now, on their way or claimed.
+    found: those that other nodes have made and this one hears of only now, on their way, claimed or lapsed.
+    notice: what other nodes have done about those that are under way here.
     """
 
     accepted: list[Ack]
@@ -117,12 +152,15 @@ class Cycled(NamedTuple):
     lapsed: Sequence[Run[Any]] = ()
     lapses_us: int | None = None
     found: Sequence[Run[Any]] = ()
+    notice: Notice | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFilter:
     """Which runs: all that fit every given part.
 
+    tasks: of one of these tasks.
+    queue: for which they wait, or were run.
     since_us, until_us: those from then on (included), and before then; the instant of a run is that of its fire, of a
         submitted one when it was made.
     """
@@ -133,6 +171,8 @@ class RunFilter:
     reason: Collection[str] | None = None
     since_us: int | None = None
     until_us: int | None = None
+    tasks: Collection[str] | None = None
+    queue: str | None = None
     limit: int = 100
 
     def fits(self, run: Run[Any]) -> bool:
@@ -143,12 +183,14 @@ class RunFilter:
             and self.flow in (None, run.flow)
             and (self.status is None or run.status in self.status)
             and (self.reason is None or run.reason in self.reason)
+            and (self.tasks is None or run.task in self.tasks)
+            and self.queue in (None, run.terms.queue)
             and (self.since_us is None or at_us >= self.since_us)
             and (self.until_us is None or at_us < self.until_us)
         )
 
 
-class Store(GraphVerbs):
+class Store(GraphVerbs, UpkeepVerbs, TransactionVerbs, RosterVerbs):
     """The verbs. One node uses one instance, between ``open`` and ``close``.
 
     answers_at_once: whether no verb ever suspends. The engine then needs no asyncio task of its own to ask.
@@ -156,12 +198,15 @@ class Store(GraphVerbs):
     hint: set by the node; called on its loop when another node may have changed something, so that it looks.
     serves: set by the node; whether it serves the task of this id, from any thread. A shared store leaves the runs of
         others to other nodes, or waiting until somebody does.
+    edited: set by the node; called on its loop with the tasks that other nodes may have edited, and with none when
+        nodes have come or gone.
     """
 
     answers_at_once: ClassVar[bool] = False
     shared: ClassVar[bool] = False
     hint: Callable[[], None] = staticmethod(lambda: None)
     serves: Callable[[str], bool] = staticmethod(lambda _task: True)
+    edited: Callable[[Collection[str]], None] = staticmethod(lambda _tasks: None)
 
     def __str__(self) -> str:
         """What people are shown: kind and place, never a password."""
@@ -187,7 +232,15 @@ class Store(GraphVerbs):
 
     @abstractmethod
     async def reconcile(self, declared: Sequence[Declared]) -> Reconciled:
-        """Add what is new, re-arm what is declared differently, keep everything else as it stands."""
+        """Add what is new, re-arm what is declared differently, keep everything else as it stands.
+
+        Where an operator has put another trigger, that and its watermark stand, whatever is declared; such a task is
+        not told as changed. ``metadata`` is that which was declared last.
+
+        What is kept under an alias is kept under the task's id from then on: where it stands, unless the task is kept
+        already; its runs, live and ended, with their keys; what stands for its submits; its place in graphs. It is told
+        as renamed if it stood under the alias, or had live runs.
+        """
 
     @abstractmethod
     async def put_task(self, declared: Declared) -> Standing:
@@ -212,7 +265,9 @@ class Store(GraphVerbs):
     async def fire(self, orders: Sequence[FireOrder]) -> set[str]:
         """Move watermarks and write the runs and skip records, all or nothing for each task.
 
-        An order counts if the task's version and watermark are still those it names and the watermark is due.
+        An order counts if the task's version and watermark are still those it names and the watermark is due; with
+        ``met`` also only if so many of the task's runs are on their way, for which a store that is not ``shared`` need
+        not look.
         The answer holds the tasks whose orders counted; a loser re-reads and re-arms. A run in place of which ``merge``
         finds an earlier one is not written, but becomes SKIPPED in place and is recorded so; nothing of its flow is.
         """
@@ -224,6 +279,10 @@ class Store(GraphVerbs):
         That is told the run that stands for the same ``once_key``: the last that was written with it, live, or ended
         and kept as long as ``stands_until_us`` says. The runs of one call follow one another. What is below a run in
         its flow is written only if that is; else the same run stands for it.
+
+        Before all this, one whose terms have an ``idempotency`` key is the run that a submit with the same key gave,
+        live or ended, kept or not, until so long after that submit; the first one makes its run stand for the key,
+        whichever it is.
 
         If their terms say ``backfill``, a run stands for its fire, which is its task and its ``scheduled_us``: if there
         is one with the same, live or ended as far as it is kept, that one does. The record of a skip is no run.
@@ -251,7 +310,12 @@ class Store(GraphVerbs):
 
     @abstractmethod
     async def cancel(self, run_ids: Collection[str], reason: str) -> list[Run[Any]]:
-        """End those of the runs that are PENDING as CANCELLED; these. Running ones are left to their node."""
+        """End those of the runs that are PENDING as CANCELLED, let other nodes stop those under way there; all these.
+
+        Those under way elsewhere are in the answer as they run. Their node is told by ``Cycled.notice``, and how they
+        end is its word: they may have ended otherwise by then. If it is gone, or if it gives them back, they end
+        CANCELLED. Those under way here are left to the caller.
+        """
 
     @abstractmethod
     async def runs(self, wanted: RunFilter) -> list[Run[Any]]:

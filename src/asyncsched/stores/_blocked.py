@@ -8,6 +8,7 @@ from typing import Any
 
 from asyncsched.edges import Edges
 from asyncsched.graph import Tally, failed
+from asyncsched.renaming import renamed_names
 from asyncsched.run import FINAL, Run, RunStatus
 from asyncsched.stores._graphs import Decision, Follower, GraphVerbs, Lookback, Offers
 
@@ -93,6 +94,14 @@ class BlockedRuns:
         self._taken[task] = after
         return True
 
+    def rename(self, before: str, task: str) -> None:
+        """Keep under its id of today what is kept of the task that had the id ``before``."""
+        if before in self._succeeded:
+            self._succeeded.setdefault(task, self._succeeded.pop(before))
+        if before in self._taken:
+            self._taken.setdefault(task, self._taken.pop(before))
+        self._taken = {join: renamed_names(taken, before, task) for join, taken in self._taken.items()}
+
     def forget(self, task: str) -> None:
         """Keep nothing of the task."""
         self._succeeded.pop(task, None)
@@ -133,7 +142,7 @@ class MemoryGraphs(GraphVerbs):
         now_us = self._now_us()
         counted = []
         for decision in decisions:
-            run, token, settled, sources = decision
+            run, token, settled, sources, _met = decision
             if run.token != token or not self._blocked.holds(run):
                 continue
             counted.append(decision)

@@ -18,17 +18,30 @@ class Follower(NamedTuple):
     tally: Tally
 
 
+class Met(NamedTuple):
+    """The runs of a task that are on their way: how many a decision was based on, counted up to ``most``.
+
+    On its way is what has begun, and what is due; but for runs that follow others and are still blocked, backfilled
+    ones, and those that are put aside.
+    """
+
+    number: int
+    most: int
+
+
 class Decision(NamedTuple):
     """What becomes of a blocked run that has ``token``.
 
     settled: how it ends; ``None``: it is ready.
     sources: the runs whose results it is given, if they are others than those that it waited for.
+    met: what of its task was on its way when that was decided; ``None`` where it does not matter.
     """
 
     run: Run[Any]
     token: int
     settled: Settled | None
     sources: tuple[Run[Any], ...] | None = None
+    met: Met | None = None
 
 
 class Lookback(NamedTuple):
@@ -65,7 +78,9 @@ class GraphVerbs(ABC):
     async def settle(self, decisions: Sequence[Decision]) -> list[Decision]:
         """Let blocked runs be ready, or end; these decisions that counted.
 
-        A decision counts if the run is blocked and its token is the one that is named; the token then grows. A run
+        A decision counts if the run is blocked and its token is the one that is named; the token then grows. With
+        ``met`` it counts only if so many runs of the task are on their way, those that were made ready by the decisions
+        before it among them; a store that is not ``shared`` need not look. A run
         that is made ready is due now, unless it was due later, and what is claimed of it brings the results of its
         upstreams, in ``edges.upstreams``.
         """

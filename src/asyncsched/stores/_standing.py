@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Any
 
 from asyncsched.merge import merge, merged_reason, stands_until_us
+from asyncsched.renaming import renamed_key
 from asyncsched.run import Run, RunStatus, Settled
 
 
@@ -51,6 +52,12 @@ class StandingRuns:
         else:
             heappush(self._leaving, (until_us, key, run.id))
             self._forget(now_us)
+
+    def rename(self, before: str, task: str) -> None:
+        """Let the runs of a task that had the id ``before`` stand for its keys of today."""
+        self._runs = {renamed_key(key, before, task) or key: run for key, run in self._runs.items()}
+        self._leaving = [(at_us, renamed_key(key, before, task) or key, run) for at_us, key, run in self._leaving]
+        heapify(self._leaving)
 
     def _forget(self, now_us: int) -> None:
         while self._leaving and self._leaving[0][0] <= now_us:

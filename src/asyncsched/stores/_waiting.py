@@ -10,6 +10,7 @@ from typing import Any
 
 from asyncsched.deadlines import lapses_us
 from asyncsched.limits import Rate
+from asyncsched.renaming import renamed_key
 from asyncsched.run import NO_TERMS, Run, RunStatus
 
 _PENDING = RunStatus.PENDING
@@ -73,6 +74,10 @@ class WaitingRoom:
         """Instants at which one of a key may start by its rate."""
         self._fading: list[tuple[int, str]] = []
         """Instants at which the starts of a key may be forgotten, one for each key that has any."""
+        self.absent: set[str] = set()
+        """The tasks whose runs nobody is to claim."""
+        self._put_aside: dict[str, _Ready] = {}
+        """Their runs that are ready, by the task."""
         self._seen_us = 0
         self._written = 0
         self._gone = 0
@@ -140,10 +145,14 @@ class WaitingRoom:
         self._seen_us = now_us
         left = None if queues is None else dict(queues)
         room = None if groups is None else self._let_in(groups)
+        absent = self.absent
         claimed: list[Run[Any]] = []
         while (ready := self._foremost(left)) is not None and len(claimed) < limit:
             entry = heappop(ready)
             run = entry[3]
+            if absent and run.task in absent:
+                self._put_aside.setdefault(run.task, []).append(entry)
+                continue
             if room is not None and (group := run.terms.group) in room:
                 assert group is not None
                 if room[group] <= 0:
@@ -159,6 +168,21 @@ class WaitingRoom:
         if ready is not None:
             return claimed, now_us
         return claimed, self._next_us() if self._delayed or self._rated else None
+
+    def back(self, task: str) -> None:
+        """Let the runs of the task be claimed again."""
+        self.absent.discard(task)
+        for entry in self._put_aside.pop(task, ()):
+            if entry[3].status is _PENDING:
+                heappush(self._ready.setdefault(entry[3].terms.queue, []), entry)
+
+    def rename(self, before: str, task: str) -> None:
+        """Let the keys of a task that had the id ``before`` be those of its id of today, and its runs be claimed."""
+        self._keys = {renamed_key(key, before, task) or key: kept for key, kept in self._keys.items()}
+        for line in (self._rated, self._fading):
+            line[:] = [(at_us, renamed_key(key, before, task) or key) for at_us, key in line]
+            heapify(line)
+        self.back(before)
 
     def _let_in(self, groups: Mapping[str, int]) -> dict[str, int]:
         """Of the runs that were held for their group, let as many stand with the ready ones as there is room for."""

@@ -23,50 +23,14 @@ from asyncsched.stores._base import (
     Store,
 )
 from asyncsched.stores._blocked import BlockedRuns, MemoryGraphs
+from asyncsched.stores._keeping import IdempotencyKeys, MemoryUpkeep
 from asyncsched.stores._pieces import LAST, Pieces
+from asyncsched.stores._served import KeptTask, MemoryRoster
 from asyncsched.stores._standing import StandingRuns
 from asyncsched.stores._waiting import BoundedRuns, WaitingRoom
 
 # Tasks that were never declared have none of their own.
 _HISTORY_LIMIT = 100
-
-
-class _Kept:
-    """A task as it stands: what ``Standing`` tells, in a form that changes with every fire."""
-
-    __slots__ = (
-        "declaration",
-        "history_limit",
-        "made",
-        "next_us",
-        "paused_until_us",
-        "skip_us",
-        "trigger",
-        "version",
-    )
-
-    def __init__(self, declared: Declared, version: int, paused_until_us: int | None) -> None:
-        self.declaration = declared.declaration
-        self.trigger = declared.trigger
-        self.history_limit = declared.history_limit
-        self.next_us = declared.next_us
-        self.version = version
-        self.paused_until_us = paused_until_us
-        self.skip_us: int | None = None
-        self.made = 0
-
-    def standing(self, task: str) -> Standing:
-        return Standing(
-            task,
-            self.declaration,
-            self.trigger,
-            self.next_us,
-            self.version,
-            self.history_limit,
-            self.paused_until_us,
-            self.skip_us,
-            self.made,
-        )
 
 
 class _History(list[Run[Any]]):
@@ -81,7 +45,7 @@ class _History(list[Run[Any]]):
         self.limit = limit
 
 
-class MemoryStore(MemoryGraphs, Store):
+class MemoryStore(MemoryGraphs, MemoryUpkeep, MemoryRoster, Store):
     """Keeps everything until the process ends. Leaving a scheduler and entering it again keeps it too."""
 
     answers_at_once = True
@@ -89,12 +53,14 @@ class MemoryStore(MemoryGraphs, Store):
     def __init__(self) -> None:
         self._node = ""
         self._now_us: Callable[[], int] = SystemClock().now_us
-        self._tasks: dict[str, _Kept] = {}
+        self._tasks: dict[str, KeptTask] = {}
+        self._left_us: list[int | None] = []
         self._live: dict[str, Run[Any]] = {}
         self._bounded = BoundedRuns()
         self._room = WaitingRoom(self._bounded)
         self._admit = self._room.admit
         self._standing = StandingRuns()
+        self._keys = IdempotencyKeys()
         self._blocked = BlockedRuns()
         self._ended: Pieces[Run[Any]] = Pieces()
         self._history: Pieces[_History] = Pieces()
@@ -106,37 +72,49 @@ class MemoryStore(MemoryGraphs, Store):
     async def open(self, node: str, clock: Clock) -> None:
         self._node, self._now_us = node, clock.now_us
         now_us = self._now_us()
+        self._end_era(now_us)
+        self._left_us.append(None)
         for run in list(self._live.values()):
             if run.status is RunStatus.RUNNING:
                 run.apply(settle(HandedBack(), run.attempt, NO_RETRY, now_us))
                 self._admit(run, now_us)
 
     async def close(self) -> None:
-        """Nothing is held: what is stored stays."""
+        self._end_era(self._now_us())
+
+    def _end_era(self, now_us: int) -> None:
+        """Let nobody serve what was declared, from now on, if somebody does."""
+        if self._left_us and self._left_us[-1] is None:
+            self._left_us[-1] = now_us
 
     async def now_us(self) -> int:
         return self._now_us()
 
     async def reconcile(self, declared: Sequence[Declared]) -> Reconciled:
-        found = Reconciled([], [], [])
+        renamed: list[tuple[str, str]] = []
+        found = Reconciled([], [], [], renamed)
         for one in declared:
+            if one.aliases:
+                renamed += self._take_over(one)
             known = self._tasks.get(one.task)
             if known is None or known.declaration != one.declaration:
-                (found.added if known is None else found.changed).append(one.task)
+                if known is None or known.overrides.trigger is None:
+                    (found.added if known is None else found.changed).append(one.task)
                 known = self._put(one)
+            self._declare(one)
             found.standings.append(known.standing(one.task))
         return found
 
     async def put_task(self, declared: Declared) -> Standing:
-        return self._put(declared).standing(declared.task)
+        self._put(declared)
+        self._declare(declared)
+        return self._tasks[declared.task].standing(declared.task)
 
-    def _put(self, declared: Declared) -> _Kept:
+    def _put(self, declared: Declared) -> KeptTask:
         # One count for all tasks: a task that was dropped and comes back never has a version that it had before.
         self._edits += 1
         known = self._tasks.get(declared.task)
-        put = self._tasks[declared.task] = _Kept(
-            declared, self._edits, None if known is None else known.paused_until_us
-        )
+        put = self._tasks[declared.task] = KeptTask(declared, self._edits, len(self._left_us) - 1, known)
         kept = self._history[hash(declared.task) & LAST].get(declared.task)
         if kept is not None:
             kept.limit = declared.history_limit
@@ -149,7 +127,7 @@ class MemoryStore(MemoryGraphs, Store):
         if known is not None and known.version == version:
             self._edits += 1
             known.version = self._edits
-            known.paused_until_us, known.skip_us = amendment
+            known.amend(amendment)
         return None if known is None else known.standing(task)
 
     async def drop_task(self, task: str) -> list[Run[Any]]:
@@ -166,7 +144,7 @@ class MemoryStore(MemoryGraphs, Store):
     async def fire(self, orders: Sequence[FireOrder]) -> set[str]:
         won = set()
         now_us = self._now_us()
-        for task, version, was_us, next_us, runs, skips, counted in orders:
+        for task, version, was_us, next_us, runs, skips, counted, _met in orders:
             known = self._tasks.get(task)
             if known is None or known.version != version or known.next_us != was_us:
                 continue
@@ -215,6 +193,16 @@ class MemoryStore(MemoryGraphs, Store):
         return {(run.task, run.scheduled_us): run for run in kept if run.status is not RunStatus.SKIPPED}
 
     def _submit(self, run: Run[Any], now_us: int) -> Run[Any]:
+        given = run.terms.idempotency
+        if given is None:
+            return self._merge(run, now_us)
+        stands = self._keys.run(given.key, now_us)
+        if stands is None:
+            stands = self._merge(run, now_us)
+            self._keys.keep(given, stands, now_us)
+        return stands
+
+    def _merge(self, run: Run[Any], now_us: int) -> Run[Any]:
         if run.terms.once is not None:
             standing, moved = self._standing.submitted(run, now_us)
             if moved:
@@ -238,8 +226,9 @@ class MemoryStore(MemoryGraphs, Store):
         now_us = self._now_us()
         accepted = []
         for ack in acks:
-            run, token, settled = ack
-            if run.token != token or run.id not in self._live:
+            named, token, settled = ack
+            run = self._live.get(named.id)
+            if run is None or run.token != token:
                 continue
             accepted.append(ack)
             run.apply(settled)
@@ -314,6 +303,32 @@ class MemoryStore(MemoryGraphs, Store):
 
     def _forget(self, run: Run[Any]) -> None:
         del self._ended[hash(run.id) & LAST][run.id]
+
+    def _rename_history(self, before: str, task: str) -> bool:
+        kept = self._history[hash(before) & LAST].pop(before, None)
+        if kept is None:
+            return False
+        histories = self._history[hash(task) & LAST]
+        for run in kept:
+            run.task = task
+        later = histories.get(task)
+        if later is None:
+            histories[task] = kept
+        else:
+            surplus = max(0, len(kept) + len(later) - later.limit)
+            for run in kept[:surplus]:
+                self._forget(run)
+            later[:0] = kept[surplus:]
+        return True
+
+    def _histories(self, piece: int) -> Mapping[str, Sequence[Run[Any]]]:
+        return self._history[piece]
+
+    def _drop_oldest(self, task: str, count: int) -> None:
+        kept = self._history[hash(task) & LAST][task]
+        for run in kept[:count]:
+            self._forget(run)
+        del kept[:count]
 
 
 def _age(run: Run[Any]) -> tuple[int, int, str]:

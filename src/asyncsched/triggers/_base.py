@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import date, datetime, timedelta
+from functools import cache
 from typing import Any, ClassVar, NamedTuple, Self
 
 from asyncsched.clock import from_us, to_us
@@ -16,6 +17,7 @@ from asyncsched.duration import format_duration, parse_duration
 from asyncsched.errors import ConfigError, TriggerError
 
 _kinds: dict[str, type[Trigger]] = {}
+_AS_THEY_ARE = frozenset({str, int, float, bool})  # in JSON
 
 
 class Binding(NamedTuple):
@@ -88,7 +90,7 @@ class Trigger(ABC):
 
     def to_json(self) -> dict[str, Any]:
         """This trigger as JSON values, complete: ``Trigger.from_json`` makes an equal one."""
-        return {"kind": self.kind} | {field.name: _encode(getattr(self, field.name)) for field in fields(self)}
+        return {"kind": self.kind} | {name: _encode(getattr(self, name)) for name in _field_names(type(self))}
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Trigger:
@@ -117,7 +119,7 @@ class Trigger(ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         """The fields alone: what was worked out from them is worked out anew where a copy arrives."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: getattr(self, name) for name in _field_names(type(self))}
 
     def __str__(self) -> str:
         """A text that ``when`` reads back as an equal trigger."""
@@ -152,7 +154,15 @@ def moment_us(moment: datetime) -> int:
     return to_us(moment)
 
 
+@cache
+def _field_names(kind: type[Trigger]) -> tuple[str, ...]:
+    """The names of its fields: those of 100,000 triggers are asked for when they are stored."""
+    return tuple(field.name for field in fields(kind))
+
+
 def _encode(value: Any) -> Any:
+    if value is None or type(value) in _AS_THEY_ARE:
+        return value
     match value:
         case Trigger():
             return value.to_json()
@@ -170,6 +180,8 @@ def _encode(value: Any) -> Any:
 
 
 def _decode(value: Any) -> Any:
+    if value is None or type(value) in _AS_THEY_ARE:
+        return value
     match value:
         case {"kind": _}:
             return Trigger.from_json(value)

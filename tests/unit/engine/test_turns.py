@@ -8,6 +8,8 @@ from contextvars import ContextVar
 
 import pytest
 
+from asyncsched._engine.bus import Events
+from asyncsched._engine.outage import Outage
 from asyncsched._engine.turns import Turns
 from asyncsched.clock import Clock
 from asyncsched.errors import StoreError
@@ -54,8 +56,12 @@ class Bench:
         self.steps = 0 if at_once else 3
         self.failures: list[BaseException] = []
         store = MemoryStore() if at_once else LaterStore()
-        self.turns = Turns(store, self.clock, self.turn, lambda: self.log.append("rested"), self.failures.append)
+        outage = Outage(Events(), self.clock)
+        self.turns = Turns(store, self.clock, self.turn, self.rested, self.failures.append, outage)
         self.turns.timer = self.alarm  # type: ignore[assignment]
+
+    def rested(self) -> None:
+        self.log.append("rested")
 
     async def turn(self) -> None:
         self.log.append("begin")

@@ -181,7 +181,8 @@ async def test_a_file_that_cannot_be_written_is_told(path: Path) -> None:
 async def test_a_newer_schema_is_refused_and_left_alone(path: Path) -> None:
     async with opened(path):
         pass
-    change(path, "INSERT INTO asyncsched_migrations VALUES (99, '0099 what is to come', 'x', 0)")
+    columns = "(number, name, checksum, applied_at)"
+    change(path, f"INSERT INTO asyncsched_migrations {columns} VALUES (99, '0099 what is to come', 'x', 0)")
     assert "newer than this version of asyncsched" in await refused(path)
     assert "0099 what is to come" in await refused(path)
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from asyncsched.errors import RunFailed
 from asyncsched.run import Run, RunStatus, Settled
+from asyncsched.stores._sqlite.roster import edited_since, last_edit
 from asyncsched.stores._sqlite.rows import COLUMNS, Row
 
 AT_ONCE = 500
@@ -21,22 +22,36 @@ class Abroad(NamedTuple):
     ended: those of the runs asked for that have ended; ``None`` for one that is no longer kept.
     made: the runs of fires that others have written since.
     last: up to where runs have been looked at.
+    stops: why runs that this node has under way are to stop, by their ids.
+    edited: the tasks that have a later version than was asked for.
+    edits: the version that was given last; nodes that come or go count too.
     """
 
     ended: dict[str, Row | None]
     made: list[Row]
     last: int
+    stops: dict[str, str]
+    edited: list[str]
+    edits: int
 
 
-def look_abroad(db: sqlite3.Connection, run_ids: Sequence[str], since: int, node_id: str) -> Abroad:
-    """What has become of these runs, and which others were written later than ``since`` by other nodes."""
+def look_abroad(db: sqlite3.Connection, run_ids: Sequence[str], since: int, node_id: str, edits: int) -> Abroad:
+    """What others have done about these runs and this node's, and which they have written later than ``since``."""
     new = db.execute(
         f"SELECT seq, {COLUMNS} FROM asyncsched_runs WHERE seq > ? AND scheduled_at IS NOT NULL AND maker != ? "
         "ORDER BY seq LIMIT ?",
         (since, node_id, AT_ONCE),
     ).fetchall()
     last = new[-1][0] if len(new) == AT_ONCE else last_written(db)
-    return Abroad(_ended_among(db, run_ids), [Row._make(one[1:]) for one in new], last)
+    stops = db.execute("SELECT id, stop FROM asyncsched_runs WHERE owner = ? AND stop IS NOT NULL", (node_id,))
+    return Abroad(
+        ended_among(db, run_ids),
+        [Row._make(one[1:]) for one in new],
+        last,
+        dict(stops.fetchall()),
+        edited_since(db, edits) if (newest := last_edit(db)) != edits else [],
+        newest,
+    )
 
 
 def last_written(db: sqlite3.Connection) -> int:
@@ -45,7 +60,8 @@ def last_written(db: sqlite3.Connection) -> int:
     return 0 if found is None else int(found[0])
 
 
-def _ended_among(db: sqlite3.Connection, run_ids: Sequence[str]) -> dict[str, Row | None]:
+def ended_among(db: sqlite3.Connection, run_ids: Sequence[str]) -> dict[str, Row | None]:
+    """Those of these runs that have ended; ``None`` for one of which nothing is known."""
     asked = json.dumps(run_ids)
     query = "SELECT id FROM asyncsched_runs WHERE id IN (SELECT value FROM json_each(?))"
     live = {run_id for (run_id,) in db.execute(query, (asked,))}

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
+from asyncsched import crash_points
+from asyncsched.again import dump_error
 from asyncsched.deadlines import lapse
-from asyncsched.run import RunStatus
+from asyncsched.run import RunStatus, Settled
 from asyncsched.stores._sqlite.places import PROMISE, count_start, next_us, wake
+from asyncsched.stores._sqlite.rescue import LOST_LIMIT
 from asyncsched.stores._sqlite.rows import COLUMNS, Row, bare_run, terms_of
 from asyncsched.stores._sqlite.unit import Unit, upstreams_of
-from asyncsched.values import dump_error
 
 _PENDING = RunStatus.PENDING.value
 _CLAIM = (
     "UPDATE asyncsched_runs SET state = 1, status = 'RUNNING', owner = ?, node = ?, token = token + 1, "
     "attempt = attempt + 1, started_at = ?, first_at = coalesce(first_at, ?), lapses_at = NULL, "
-    f"holds = holds & ~{PROMISE} WHERE seq = ? RETURNING {COLUMNS}"
+    f"holds = holds & ~{PROMISE} WHERE seq IN (SELECT value FROM json_each(?)) RETURNING seq, {COLUMNS}"
 )
 
 
@@ -25,6 +28,7 @@ class Exchanged(NamedTuple):
     """What an exchange did.
 
     accepted: for each acknowledgement whether it counted, and then whether others need the run.
+    lapsed: those that have waited too long; and those that were to be tried again, but were told to stop.
     upstreams: the runs that those claimed need, by id.
     """
 
@@ -34,6 +38,8 @@ class Exchanged(NamedTuple):
     upstreams: dict[str, Row]
     next_us: int | None
     lapses_us: int | None
+    stranger: bool = False
+    """Whether who claims is no node, others having taken it for dead: it is given nothing."""
 
 
 class Claim(NamedTuple):
@@ -47,32 +53,53 @@ class Claim(NamedTuple):
     serves: Callable[[str], bool]
 
 
+@crash_points.before("before-finish", lambda _db, _now_us, acks, _claim: acks)
+@crash_points.unit("finish", lambda done: any(counted for counted, _needed in done.accepted))
+@crash_points.unit("claim", lambda done: done.claimed)
 def exchange(db: sqlite3.Connection, now_us: int, acks: Sequence[Row], claim: Claim) -> Exchanged:
     """Acknowledge what has ended or is to be tried again, end what has waited too long, claim what is ready."""
     unit = Unit(db, now_us)
-    accepted = [_acknowledge(unit, row) for row in acks]
+    stopped: list[Row] = []
+    accepted = _acknowledge(unit, acks, stopped)
     unit.settle_keys()
     wake(db, now_us)
-    lapsed = _lapse(unit)
+    lapsed = stopped + _lapse(unit)
     unit.settle_keys()
-    claimed, more = _claim(unit, claim)
+    stranger = db.execute("SELECT 1 FROM asyncsched_nodes WHERE id = ?", (claim.owner,)).fetchone() is None
+    claimed, more = ([], False) if stranger else _claim(unit, claim)
     unit.close()
     soon_us = now_us if more else next_us(db)
     (lapses_us,) = db.execute("SELECT min(lapses_at) FROM asyncsched_runs WHERE lapses_at IS NOT NULL").fetchone()
-    return Exchanged(accepted, claimed, lapsed, upstreams_of(db, claimed), soon_us, lapses_us)
+    if not isinstance(lapses_us, int | None):
+        raise ValueError("lapses_at is no whole number")  # what holds it is put aside
+    return Exchanged(accepted, claimed, lapsed, upstreams_of(db, claimed), soon_us, lapses_us, stranger)
 
 
-def _acknowledge(unit: Unit, row: Row) -> tuple[bool, bool]:
-    if row.status != _PENDING:
-        needed = unit.end(row, "= 1")
-        return needed is not None, bool(needed)
+def _acknowledge(unit: Unit, rows: Sequence[Row], stopped: list[Row]) -> list[tuple[bool, bool]]:
+    ends = iter(unit.end_all([row for row in rows if row.status != _PENDING]))
+    accepted = []
+    for row in rows:
+        if row.status == _PENDING:
+            accepted.append((_retry(unit, row, stopped), False))
+        else:
+            needed = next(ends)
+            accepted.append((needed is not None, bool(needed)))
+    return accepted
+
+
+def _retry(unit: Unit, row: Row, stopped: list[Row]) -> bool:
+    """Let a run wait for its next attempt, or for another node; whether it was still this one's, and may go on."""
     still = unit.db.execute(
-        "SELECT 1 FROM asyncsched_runs WHERE id = ? AND token = ? AND state = 1", (row.id, row.token - 1)
+        "SELECT stop FROM asyncsched_runs WHERE id = ? AND token = ? AND state = 1", (row.id, row.token - 1)
     ).fetchone()
     if still is None:
-        return False, False
+        return False
     unit.admit(row)
-    return True, False
+    if still[0] is None:
+        return True
+    ended = unit.end_waiting(row, Settled(RunStatus.CANCELLED, unit.now_us, reason=still[0]))
+    stopped += [] if ended is None else [ended]
+    return False
 
 
 def _lapse(unit: Unit) -> list[Row]:
@@ -95,13 +122,21 @@ def _claim(unit: Unit, claim: Claim) -> tuple[list[Row], bool]:
     room = None if claim.groups is None else dict(claim.groups)
     claimed: list[Row] = []
     others: set[str] = set()
-    while ready := _foremost(unit.db, left, room, others, claim.limit - len(claimed) + 1):
-        for seq, queue, group, task in ready:
+    more = wary = False
+    while not more and (ready := _foremost(unit.db, left, room, others, claim.limit - len(claimed) + 1, wary)):
+        chosen: list[int] = []
+        for seq, queue, group, task, lost in ready:
             if not claim.serves(task):
                 others.add(task)
                 break
-            if len(claimed) >= claim.limit:
-                return claimed, True
+            # It is started by itself: if this process then dies at once, no others are to be blamed.
+            suspect = lost >= LOST_LIMIT - 1
+            if len(claimed) + len(chosen) >= claim.limit or (suspect and (claimed or chosen)):
+                more = True
+                break
+            if suspect and _has_suspect(unit.db, claim.owner):
+                wary = True
+                break
             if left is not None and left[queue] <= 0:
                 break
             if room is not None and group in room:
@@ -110,15 +145,32 @@ def _claim(unit: Unit, claim: Claim) -> tuple[list[Row], bool]:
                 room[group] -= 1
             if left is not None:
                 left[queue] -= 1
-            started = (claim.owner, claim.node, unit.now_us, unit.now_us, seq)
-            row = Row._make(unit.db.execute(_CLAIM, started).fetchall()[0])
-            claimed.append(row)
-            terms = terms_of(row.terms)
-            if terms.rate is not None and terms.limit_key is not None:
-                count_start(unit.db, terms.limit_key, terms.rate, unit.now_us)
-                unit.touch(terms.limit_key)
+            chosen.append(seq)
+            if suspect:
+                more = True
+                break
+        claimed += _start(unit, claim, chosen)
         unit.settle_keys()
-    return claimed, False
+    return claimed, more
+
+
+def _start(unit: Unit, claim: Claim, chosen: Sequence[int]) -> list[Row]:
+    """Let these runs begin their next attempts at the node, in this order."""
+    told = (claim.owner, claim.node, unit.now_us, unit.now_us, json.dumps(chosen))
+    found = {seq: Row._make(columns) for seq, *columns in unit.db.execute(_CLAIM, told).fetchall()} if chosen else {}
+    started = [found[seq] for seq in chosen]
+    for row in started:
+        terms = terms_of(row.terms)
+        if terms.rate is not None and terms.limit_key is not None:
+            count_start(unit.db, terms.limit_key, terms.rate, unit.now_us)
+            unit.touch(terms.limit_key)
+    return started
+
+
+def _has_suspect(db: sqlite3.Connection, owner: str) -> bool:
+    """Whether the node runs something that has lost so many nodes that it is given up if it loses this one too."""
+    query = "SELECT 1 FROM asyncsched_runs WHERE state = 1 AND owner = ? AND lost >= ? LIMIT 1"
+    return db.execute(query, (owner, LOST_LIMIT - 1)).fetchone() is not None
 
 
 def _foremost(
@@ -127,19 +179,23 @@ def _foremost(
     room: Mapping[str, int] | None,
     others: Collection[str],
     limit: int,
-) -> list[tuple[int, str, str | None, str]]:
+    wary: bool,
+) -> list[tuple[int, str, str | None, str, int]]:
     """The first of the runs that are ready, of queues and groups that have room and of no other node's tasks.
 
-    Each by its place, queue, group and task.
+    Each by its place, queue, group and task, and with how many nodes it has lost. ``wary``: not those that have lost
+    many.
     """
     queues = _queues(db) if left is None else [queue for queue, free in left.items() if free > 0]
     full = [] if room is None else [group for group, free in room.items() if free <= 0]
     apart = f" AND (grouped IS NULL OR grouped NOT IN ({', '.join('?' * len(full))}))" if full else ""
     apart += f" AND task NOT IN ({', '.join('?' * len(others))})" if others else ""
-    found: list[tuple[int, int, int, str, str | None, str]] = []
+    apart += f" AND lost < {LOST_LIMIT - 1}" if wary else ""
+    found: list[tuple[int, int, int, str, str | None, str, int]] = []
     for queue in queues:
         found += db.execute(
-            "SELECT -priority, due_at, seq, queue, grouped, task FROM asyncsched_runs WHERE state = 0 AND queue = ?"
+            "SELECT -priority, due_at, seq, queue, grouped, task, lost FROM asyncsched_runs "
+            "WHERE state = 0 AND queue = ?"
             f"{apart} ORDER BY priority DESC, due_at, seq LIMIT ?",
             (queue, *full, *others, limit),
         ).fetchall()

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import logging
+import errno
 import os
 import sqlite3
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from asyncsched.errors import StoreError
-
-log = logging.getLogger("asyncsched.stores")
 
 Synchronous: TypeAlias = Literal["full", "normal"]
 
@@ -22,16 +20,82 @@ _SOUND_VERSION = (3, 51, 3)
 _PATCHED = ((3, 50, 7), (3, 44, 6))
 _LOG_LIMIT = 4_000_000  # bytes: about 1,000 pages, SQLite's own measure
 _TRIES = 1_000
-_NETWORKS = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "fuse.sshfs", "fuse.s3fs", "fuse.glusterfs")
+_NETWORKS = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "9p", "afs", "ceph", "glusterfs", "lustre", "beegfs"}
+# Of what is mounted through FUSE only these lie on a disk of this machine.
+_LOCAL_FUSE = {"fuseblk", "fuse.ntfs-3g", "fuse.exfat", "fuse.ext4", "fuse.fuse-overlayfs", "fuse.gocryptfs"}
+_MAY_WRITE = "give this user the right to write the file and its directory"
 _CURES = {
     sqlite3.SQLITE_FULL: "the disk is full: free some space; nothing was written, and later calls work again",
-    sqlite3.SQLITE_READONLY: "it cannot be written: give this user the right to write the file and its directory",
+    sqlite3.SQLITE_READONLY: f"it cannot be written: {_MAY_WRITE}",
     sqlite3.SQLITE_CANTOPEN: "it cannot be opened: the directory must exist, and this user be allowed to write there",
     sqlite3.SQLITE_NOTADB: "it is not an SQLite database: name another file, or move this one away",
     sqlite3.SQLITE_CORRUPT: "it is damaged: restore a copy, or save what can be read with the sqlite3 tool's .recover",
     sqlite3.SQLITE_BUSY: "another process has been writing for too long: look for a transaction that was left open",
-    sqlite3.SQLITE_IOERR: "the disk could not be read or written",
+    sqlite3.SQLITE_IOERR: "the disk could not be read or written: look for one that fails or is over its quota",
 }
+
+
+class FileGone(StoreError):
+    """The file at the path is not the one that is open."""
+
+
+def holds_up_all(error: BaseException) -> bool:
+    """Whether a transaction failed for what no part of it has done: to try each part alone would take as long again."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) or isinstance(error, FileGone)
+
+
+def os_error(path: str, error: OSError) -> StoreError:
+    """What the system refused beside the file, and what to do."""
+    cure = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else _MAY_WRITE
+    return StoreError(f"SQLite store {path}: {error.strerror or error}: {cure}")
+
+
+class OpenFile:
+    """The file as it was when it was opened: whether the one at its path is still the same."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._opened: tuple[int, int] | None = None
+
+    def remember(self) -> None:
+        """It has been opened, as it is now."""
+        self._opened = _identity(self._path)
+
+    def check(self) -> None:
+        """Nothing, as long as what is written reaches the file that others would open.
+
+        Raises:
+            FileGone: it was deleted, or another file has taken its place.
+        """
+        now = _identity(self._path)
+        if now != self._opened:
+            what = "was deleted" if now is None else "was replaced by another one"
+            raise FileGone(
+                f"SQLite store {self._path}: the file {what} while it was in use: nothing is written any more. Put it "
+                "back where it was, or stop this process and start it again"
+            )
+
+
+def read_anything(db: sqlite3.Connection, error: BaseException) -> bool:
+    """From now on read texts that are none too, if that is what went wrong; whether it was."""
+    # Not from the start: a function that decodes each text makes reading twice as slow.
+    if not str(error).startswith("Could not decode") or db.text_factory is not str:
+        return False
+    db.text_factory = _decoded
+    return True
+
+
+def _decoded(text: bytes) -> str:
+    return text.decode("utf-8", "replace")
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)  # noqa: PTH116 - asked before each commit; a Path takes twice as long
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def store_error(path: str, error: sqlite3.Error) -> StoreError:
@@ -41,8 +105,8 @@ def store_error(path: str, error: sqlite3.Error) -> StoreError:
     return StoreError(f"SQLite store {path}: {cure} ({error})" if cure else f"SQLite store {path}: {error}")
 
 
-def prepare_file(path: str) -> None:
-    """Make the file, for its owner alone, if there is none.
+def prepare_file(path: str, *, network: bool = False) -> None:
+    """Make the file, for its owner alone, if there is none; ``network``: it may lie on a network file system.
 
     Raises:
         StoreError: it cannot be made or used.
@@ -55,20 +119,26 @@ def prepare_file(path: str) -> None:
         raise StoreError(f"SQLite store {path}: the directory {file.parent} does not exist: make it first")
     if file.is_dir():
         raise StoreError(f"SQLite store {path}: that is a directory: name a file in it")
-    network = network_kind(_mounts(), file.parent.resolve())
-    if network is not None:
-        log.warning(
-            "SQLite store %s lies on a network file system (%s): SQLite's locks do not hold there, the file may be "
-            "damaged. Put it on a local disk, or use a store that is a server",
-            *(path, network),
+    kind = None if network else network_kind(_mounts(), file.parent.resolve())
+    if kind is not None:
+        raise StoreError(
+            f"SQLite store {path}: it lies on a network file system ({kind}), where SQLite's locks do not hold and the "
+            "file may be damaged: put it on a local disk, or use a store that is a server. If one process alone uses "
+            "it, SQLiteStore(path, network=True) or '?network=allow' in the URL opens it all the same"
         )
     if file.exists():
+        # SQLite would open what cannot be written, and leave files behind that cannot be written either.
+        if not (_writable(file) and _writable(file.parent)):
+            raise StoreError(f"SQLite store {path}: it cannot be written: {_MAY_WRITE}")
         return  # and is not opened here: to close it again would take away the locks of this process's connections
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600))
     except OSError as error:
-        cure = "give this user the right to write the file and its directory"
-        raise StoreError(f"SQLite store {path}: {error.strerror}: {cure}") from error
+        raise os_error(path, error) from error
+
+
+def _writable(place: Path) -> bool:
+    return os.access(place, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def connect(path: str, *, synchronous: Synchronous, reads_only: bool = False) -> sqlite3.Connection:
@@ -114,7 +184,7 @@ def _log_ahead(db: sqlite3.Connection) -> None:
 def tidy(path: str, db: sqlite3.Connection) -> None:
     """Move what has been written from the log to the database, once that is much; not while others are reading."""
     try:
-        if Path(f"{path}-wal").stat().st_size < _LOG_LIMIT:
+        if os.stat(f"{path}-wal").st_size < _LOG_LIMIT:  # noqa: PTH116 - after each transaction: a Path takes longer
             return
     except OSError:
         return
@@ -136,7 +206,7 @@ def network_kind(mounts: str, directory: Path) -> str | None:
     parts = (line.split(" ") for line in mounts.splitlines())
     by_place = {part[1].replace("\\040", " "): part[2] for part in parts if len(part) > 2}
     kind = next((by_place[str(place)] for place in (directory, *directory.parents) if str(place) in by_place), "")
-    return kind if kind in _NETWORKS else None
+    return kind if kind in _NETWORKS or (kind.startswith("fuse") and kind not in _LOCAL_FUSE) else None
 
 
 def _mounts() -> str:

@@ -4,52 +4,46 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from weakref import WeakValueDictionary
 
 from asyncsched.clock import Clock, SystemClock
 from asyncsched.edges import Edges
 from asyncsched.errors import MisuseError
+from asyncsched.renaming import renamed_terms
 from asyncsched.run import FINAL, Run, RunStatus
 from asyncsched.signature import Signature
 from asyncsched.stores._sqlite.connection import Synchronous
+from asyncsched.stores._sqlite.held import HeldRuns
+from asyncsched.stores._sqlite.marred import check, shown
+from asyncsched.stores._sqlite.recent import RecentRuns
 from asyncsched.stores._sqlite.rows import Row, fill, row_of, run_of, terms_of
 from asyncsched.stores._sqlite.threads import DatabaseThread, Take, Work
-from asyncsched.stores._sqlite.unit import HISTORY_LIMIT, New, needs_of_run
-from asyncsched.values import Values
+from asyncsched.stores._sqlite.unit import New, needs_of_run
+from asyncsched.values import VALUE_LIMIT, Values
 
 log = logging.getLogger("asyncsched.stores")
 
-_UNKNOWN = Values(None)
 
-
-class KnownRuns:
+class KnownRuns(HeldRuns):
     """The runs that somebody in this process holds: each is one object, which is brought up to date."""
 
     def __init__(self) -> None:
-        self._runs: WeakValueDictionary[str, Run[Any]] = WeakValueDictionary()
+        super().__init__()
         self._signatures: dict[str, Signature] = {}
         self._values: dict[str, Values] = {}
-        self.limits: dict[str, int] = {}
-        self.counted: dict[str, Run[Any]] = {}
-        """Those on their way that the engine counts and that do not run here: where they end, it is to be told."""
-        self.here: set[str] = set()
-        """The ids of those that run here."""
+        self.value_limit = VALUE_LIMIT
+        """So many bytes may the arguments of a run take, and its result."""
+        self.recent = RecentRuns()
         self.node_id = ""
-        self._ended: defaultdict[str, list[Run[Any]]] = defaultdict(list)
 
     def declare(self, task: str, signature: Signature | None, limit: int) -> None:
         """Know how the values of a task are stored, and how many of its ended runs are kept."""
         if signature is not None and self._signatures.get(task) is not signature:
             self._signatures[task] = signature
             self._values.pop(task, None)
-        self.limits[task] = limit
-        if task in self._ended:
-            kept = self._ended[task]
-            del kept[: max(0, len(kept) - limit)]
+        self.recent.limit(task, limit)
 
     def values(self, task: str) -> Values:
         """How the values of the task are stored."""
@@ -57,8 +51,8 @@ class KnownRuns:
         if found is None:
             signature = self._signatures.get(task)
             if signature is None:
-                return _UNKNOWN
-            found = self._values[task] = Values(signature)
+                return Values(None, self.value_limit)
+            found = self._values[task] = Values(signature, self.value_limit)
         return found
 
     def new(self, run: Run[Any]) -> New:
@@ -69,35 +63,24 @@ class KnownRuns:
         """
         return New(row_of(run, self.values(run.task)), needs_of_run(run), self.node_id)
 
-    def keep(self, run: Run[Any]) -> None:
-        """Know a run that was made here."""
-        self._runs[run.id] = run
-        if run.status not in FINAL and run.id not in self.here:
-            self.counted[run.id] = run
-
-    def counts(self, run_id: str) -> bool:
-        """Whether the engine counts this run among those that are on their way."""
-        run = self.counted.get(run_id)
-        return run_id in self.here or (run is not None and run.counted)
-
-    def again(self, run: Run[Any]) -> None:
-        """Know that a run waits once more that ran here."""
-        self.here.discard(run.id)
-        self.counted[run.id] = run
-
-    def get(self, run_id: str) -> Run[Any] | None:
-        """The run of this id, if somebody here holds it."""
-        return self._runs.get(run_id)
+    def rename(self, before: str, task: str) -> None:
+        """Let the runs of a task that had the id ``before`` bear its id of today."""
+        for run in list(self._runs.values()):
+            if run.task == before:
+                run.task, run.terms = task, renamed_terms(run.terms, before, task)
+        self.recent.rename(before, task)
 
     def take(self, row: Row, upstreams: Mapping[str, Row]) -> Run[Any]:
         """The run of this row, at least as new as it. ``upstreams`` has the rows of those that it needs, by id."""
         run = self._runs.get(row.id)
         values = self.values(row.task)
         if run is None:
-            given = {need: self.take(upstream, {}) for need, upstream in upstreams.items()} if row.edges else {}
+            check(row)
+            given = {one.id: one for one in self.take_all(upstreams.values(), {})} if row.edges else {}
             run = run_of(row, values, given)
             self._runs[row.id] = run
         elif row.token > run.token:
+            check(row)
             fill(run, row, values)
         self._complete(run, upstreams)
         if run.waiters is not None and run.status in FINAL:
@@ -128,6 +111,17 @@ class KnownRuns:
                 log.warning("run %s of task %s cannot be read, it is left out: %s", row.id, row.task, error)
         return found
 
+    def show_all(self, rows: Iterable[Row], upstreams: Mapping[str, Row]) -> list[Run[Any]]:
+        """The runs of these rows, to be looked at; of one that cannot be read as much as can, with the reason."""
+        found = []
+        for row in rows:
+            try:
+                found.append(self.take(row, upstreams))
+            except Exception as error:
+                known = self._runs.get(row.id)
+                found.append(shown(row, str(error)) if known is None else known)
+        return found
+
     def _complete(self, run: Run[Any], upstreams: Mapping[str, Row]) -> None:
         """Let a run that has not ended have the runs at hand that it needs."""
         edges = run.edges
@@ -156,23 +150,13 @@ class KnownRuns:
         """Remember a run that has ended as the newest of its task."""
         self.counted.pop(run.id, None)
         self.here.discard(run.id)
-        limit = self.limits.get(run.task, HISTORY_LIMIT)
-        kept = self._ended[run.task]
-        if limit:
-            if len(kept) >= limit:
-                del kept[0]
-            kept.append(run)
+        if self.doubles:
+            self.doubles.end(run)
+        self.recent.add(run)
 
     def recall(self, task: str, rows: Sequence[Row]) -> None:
         """Remember the ended runs of a task, oldest first, unless the newest is known."""
-        known = self._ended.get(task)
-        if not known or known[-1].id != rows[-1].id:
-            self._ended[task] = self.take_all(rows, {})
-
-    def recent(self, task: str) -> list[Run[Any]]:
-        """Its ended runs that are known here, newest first."""
-        return list(reversed(self._ended.get(task, ())))
-
+        self.recent.recall(task, rows[-1].id, lambda: self.take_all(rows, {}))
 
 class Desk:
     """A SQLite file, as one node works at it: asks the threads, and keeps the runs that are known here."""

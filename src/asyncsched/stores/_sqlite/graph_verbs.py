@@ -47,18 +47,18 @@ class GraphDesk(Presence, GraphVerbs):
         return counted
 
     def _decided(self, decision: Decision) -> graphs.Decided:
-        run, token, settled, sources = decision
+        run, token, settled, sources, met = decision
         values = self._known.values(run.task)
         if settled is not None:
-            return graphs.Decided(settled_row(run, token, settled, values), False, None)
+            return graphs.Decided(settled_row(run, token, settled, values), False, None, met)
         edges = run.edges
         assert edges is not None
         needs = edges.needs if sources is None else tuple(source.id for source in sources)
         row = row_of(run, values)._replace(token=token + 1, edges=edges_text(edges, needs, blocked=False))
-        return graphs.Decided(row, True, None if sources is None else needs)
+        return graphs.Decided(row, True, None if sources is None else needs, met)
 
     def _carry_out(self, decision: Decision, row: Row) -> None:
-        run, _token, settled, sources = decision
+        run, _token, settled, sources, _met = decision
         if settled is not None:
             run.apply(settled)
             if run.edges is not None:

@@ -7,11 +7,16 @@ import sqlite3
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
+from asyncsched import crash_points
 from asyncsched.graph import Tally
 from asyncsched.run import RunStatus
+from asyncsched.stores._graphs import Met
+from asyncsched.stores._sqlite.marred import row_said
+from asyncsched.stores._sqlite.met import still_met
 from asyncsched.stores._sqlite.rows import COLUMNS, Row
 from asyncsched.stores._sqlite.unit import New, Unit
 
+_STATUSES = {status.value: status for status in RunStatus}
 _SELECT = ", ".join(f"r.{name}" for name in Row._fields)
 
 
@@ -20,13 +25,16 @@ class Decided(NamedTuple):
 
     row: as it then stands; its token is that of the blocked one and one more.
     sources: the runs whose results it is given, if they are others than those that it waited for.
+    met: what of its task was on its way when that was decided; ``None`` where it does not matter.
     """
 
     row: Row
     ready: bool
     sources: tuple[str, ...] | None
+    met: Met | None
 
 
+@crash_points.after("followers", len)
 def followers(db: sqlite3.Connection, run_ids: Collection[str] | None) -> list[tuple[Row, Tally]]:
     """The blocked runs that need one of these; with ``None`` all that need one which has ended."""
     if run_ids is None:
@@ -45,9 +53,10 @@ def followers(db: sqlite3.Connection, run_ids: Collection[str] | None) -> list[t
 
 def _tally(db: sqlite3.Connection, run_id: str) -> Tally:
     needed = db.execute("SELECT status, reason FROM asyncsched_needs WHERE run = ?", (run_id,))
-    return Tally.of((RunStatus(status or "PENDING"), reason) for status, reason in needed)
+    return Tally.of((_STATUSES.get(status, RunStatus.PENDING), reason) for status, reason in needed)
 
 
+@crash_points.unit("settle", any)
 def settle(db: sqlite3.Connection, now_us: int, decisions: Sequence[Decided]) -> list[Row | None]:
     """Let blocked runs be ready, or end; each as it then stands, ``None`` if its decision did not count."""
     unit = Unit(db, now_us)
@@ -57,7 +66,9 @@ def settle(db: sqlite3.Connection, now_us: int, decisions: Sequence[Decided]) ->
 
 
 def _settle(unit: Unit, decided: Decided) -> Row | None:
-    row, ready, sources = decided
+    row, ready, sources, met = decided
+    if met is not None and not still_met(unit.db, unit.now_us, row.task, met):
+        return None
     if not ready:
         return None if unit.end(row, "= 3") is None else row
     found = unit.db.execute(
@@ -84,7 +95,9 @@ def lookback(db: sqlite3.Connection, tasks: Collection[str]) -> dict[str, tuple[
 def _last_success(db: sqlite3.Connection, task: str) -> Row | None:
     marked = db.execute("SELECT succeeded FROM asyncsched_marks WHERE task = ?", (task,)).fetchone()
     if marked is not None and marked[0] is not None:
-        return Row(*json.loads(marked[0]))
+        last = row_said(marked[0])
+        if last is not None:
+            return last
     kept = db.execute(
         f"SELECT {COLUMNS} FROM asyncsched_history WHERE task = ? AND status = 'SUCCESS' ORDER BY seq DESC LIMIT 1",
         (task,),
@@ -136,4 +149,11 @@ def join(
 
 def _taken(db: sqlite3.Connection, task: str) -> dict[str, str]:
     found = db.execute("SELECT taken FROM asyncsched_marks WHERE task = ?", (task,)).fetchone()
-    return {} if found is None or found[0] is None else json.loads(found[0])
+    if found is None or found[0] is None:
+        return {}
+    try:
+        said = json.loads(found[0])
+    except (ValueError, TypeError, RecursionError):
+        said = None
+    fit = isinstance(said, dict) and all(isinstance(flow, str) for flow in said.values())
+    return said if fit else {}

@@ -7,6 +7,7 @@ import sqlite3
 from collections import deque
 from collections.abc import Iterable
 
+from asyncsched import crash_points
 from asyncsched.limits import Rate
 from asyncsched.run import Terms
 from asyncsched.stores._sqlite.rows import QUEUED, READY, terms_of
@@ -112,20 +113,24 @@ def count_start(db: sqlite3.Connection, key: str, rate: Rate, now_us: int) -> No
 
 def wake(db: sqlite3.Connection, now_us: int) -> None:
     """Let runs be ready, or wait for their keys, whose instants or rates have come."""
-    due = (now_us,)
-    if db.execute("SELECT 1 FROM asyncsched_runs WHERE state = 2 AND due_at <= ? LIMIT 1", due).fetchone():
-        keys = db.execute(
-            "SELECT DISTINCT limit_key FROM asyncsched_runs WHERE state = 2 AND due_at <= ? AND limit_key IS NOT NULL",
-            due,
-        ).fetchall()
-        db.execute(
-            f"UPDATE asyncsched_runs SET state = CASE WHEN limit_key IS NULL THEN {READY} ELSE {QUEUED} END "
-            "WHERE state = 2 AND due_at <= ?",
-            due,
-        )
-        pass_on(db, (key for (key,) in keys), now_us)
+    if db.execute("SELECT 1 FROM asyncsched_runs WHERE state = 2 AND due_at <= ? LIMIT 1", (now_us,)).fetchone():
+        _wake_due(db, now_us)
     if db.execute("SELECT 1 FROM asyncsched_keys LIMIT 1").fetchone():
         _look_at_rates(db, now_us)
+
+
+@crash_points.unit("wake")
+def _wake_due(db: sqlite3.Connection, now_us: int) -> None:
+    due = (now_us,)
+    keys = db.execute(
+        "SELECT DISTINCT limit_key FROM asyncsched_runs WHERE state = 2 AND due_at <= ? AND limit_key IS NOT NULL", due
+    ).fetchall()
+    db.execute(
+        f"UPDATE asyncsched_runs SET state = CASE WHEN limit_key IS NULL THEN {READY} ELSE {QUEUED} END "
+        "WHERE state = 2 AND due_at <= ?",
+        due,
+    )
+    pass_on(db, (key for (key,) in keys), now_us)
 
 
 def _look_at_rates(db: sqlite3.Connection, now_us: int) -> None:
@@ -146,4 +151,7 @@ def next_us(db: sqlite3.Connection) -> int | None:
     """When the next run that waits for its instant, or for a rate, will be ready."""
     (delayed,) = db.execute("SELECT min(due_at) FROM asyncsched_runs WHERE state = 2").fetchone()
     (rated,) = db.execute("SELECT min(wake_at) FROM asyncsched_keys").fetchone()
-    return min((at_us for at_us in (delayed, rated) if at_us is not None), default=None)
+    found = [at_us for at_us in (delayed, rated) if at_us is not None]
+    if not all(type(at_us) is int for at_us in found):
+        raise ValueError("an instant is no whole number")  # what holds it is put aside
+    return min(found, default=None)

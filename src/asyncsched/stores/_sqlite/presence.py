@@ -1,4 +1,4 @@
-"""One node at a SQLite file: it comes, is told what others do, and goes."""
+"""One node at a SQLite file: it comes, is told what others do, comes anew if they took it for dead, and goes."""
 
 from __future__ import annotations
 
@@ -6,21 +6,25 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from itertools import islice
 from typing import Any
 from uuid import uuid4
 
-from asyncsched.clock import Clock
+from asyncsched import crash_points
+from asyncsched.clock import SECOND_US, Clock
 from asyncsched.run import FINAL, Run
+from asyncsched.stores._base import Notice
 from asyncsched.stores._sqlite.abroad import AT_ONCE, Abroad, last_written, look_abroad, lose
-from asyncsched.stores._sqlite.connection import Synchronous, connect, prepare_file, sound
+from asyncsched.stores._sqlite.connection import OpenFile, Synchronous, connect, prepare_file, sound, tidy
 from asyncsched.stores._sqlite.desk import Desk
 from asyncsched.stores._sqlite.neighbours import Neighbours
-from asyncsched.stores._sqlite.nodes import NodeLock, others
-from asyncsched.stores._sqlite.rescue import enter, leave, rescue, unpark
+from asyncsched.stores._sqlite.nodes import LEASE_US, NodeLock, nodes, others, sweep
+from asyncsched.stores._sqlite.rescue import enter, leave, rescue, take_strays
+from asyncsched.stores._sqlite.roster import enrol_again, last_edit, unpark
 from asyncsched.stores._sqlite.schema import migrate
+from asyncsched.stores._sqlite.screening import mend, reconsider, screen
 from asyncsched.stores._sqlite.threads import DatabaseThread
 
 log = logging.getLogger("asyncsched.stores")
@@ -31,16 +35,33 @@ class Presence(Desk):
 
     hint: Callable[[], None]
     serves: Callable[[str], bool]
+    edited: Callable[[Collection[str]], None]
+    _migrates = True
+    _network = False
 
     def __init__(self, path: str, synchronous: Synchronous) -> None:
         super().__init__(path, synchronous)
         self._node = self._id = ""
+        self._lease_us = LEASE_US
+        self._file = OpenFile(self._path)
         self._lock: NodeLock | None = None
+        self._entering = self._leaving = False
+        """Whether it is about to come anew, or to go."""
+        self._lost: list[Run[Any]] | None = None
+        """The runs that it had under way when others took it for dead, until the engine is told."""
+        self._stops: dict[str, str] = {}
+        """Why runs under way here are to stop, until the engine is told."""
+        self._stopping: dict[str, str] = {}
+        """The same, of all that the store has said of that have not ended."""
         self._elsewhere: list[Run[Any]] = []
         """Runs that ended at other nodes, until the engine is told."""
         self._found: list[Run[Any]] = []
         """Runs that other nodes have made, until the engine is told."""
-        self._since = 0
+        self._rosters: set[str] = set()
+        """The digests of the lists of tasks that this node declares."""
+        self._declares: set[str] = set()
+        """These tasks, but for those that were dropped."""
+        self._since = self._edits = 0
         self._looking = self._again = False
         self._unasked = 0
 
@@ -49,15 +70,28 @@ class Presence(Desk):
         self._known.counted.clear()
         self._known.here.clear()
         self._known.node_id = self._id
+        self._known.doubles.clear()
         self._elsewhere, self._found, self._looking, self._again = [], [], False, False
-        neighbours = Neighbours(self._path, self._id, clock.now_us, self._changed_elsewhere())
-        writer = DatabaseThread(self._path, "sqlite-writer", "BEGIN IMMEDIATE", neighbours.look)
+        self._entering, self._leaving, self._lost, self._stops, self._stopping = False, False, None, {}, {}
+        self._rosters.clear()
+        self._declares.clear()
+        on_loop = self._on_loop
+        neighbours = Neighbours(
+            self._path, lambda: self._lock, clock.now_us, on_loop(self._look_elsewhere), on_loop(self._given_up)
+        )
+        writer = DatabaseThread(
+            *(self._path, "sqlite-writer", "BEGIN IMMEDIATE", neighbours.look),
+            after=partial(tidy, self._path),
+            check=self._file.check,
+            mend=partial(mend, now_us=clock.now_us),
+        )
         self._writer = writer
         found: list[str]
         try:
             await writer.start(self._connect)
-            found, self._since = await self._write(self._enter)
-            reader = self._reader = DatabaseThread(self._path, "sqlite-reader", "BEGIN")
+            found, self._since, self._edits = await self._write(self._enter)
+            # It renews the lease too: the writer may have to wait for its turn to write for longer than that.
+            reader = self._reader = DatabaseThread(self._path, "sqlite-reader", "BEGIN", self._renew)
             await reader.start(partial(connect, self._path, synchronous=self._synchronous, reads_only=True))
         except BaseException:
             await self._stop()
@@ -70,28 +104,77 @@ class Presence(Desk):
             )
 
     def _connect(self) -> sqlite3.Connection:
-        prepare_file(self._path)
+        prepare_file(self._path, network=self._network)
         db = connect(self._path, synchronous=self._synchronous)
         try:
-            migrate(db, self._clock.now_us())
+            migrate(db, self._clock.now_us(), allowed=self._migrates)
         except BaseException:
             db.close()
             raise
+        self._file.remember()
         return db
 
-    def _enter(self, db: sqlite3.Connection, now_us: int) -> tuple[list[str], int]:
-        """Become one of the nodes at the file; the others, and up to where there are runs."""
-        if self._lock is None:
-            lock = NodeLock(self._path, self._id)
-            lock.take()
-            self._lock = lock
+    def _enter(self, db: sqlite3.Connection, now_us: int) -> tuple[list[str], int, int]:
+        """Become one of the nodes at the file; the others, and up to where there are runs and edits."""
+        self._take_lock()
         rescue(db, self._path, self._id, now_us)
         enter(db, self._id, self._node, now_us)
-        unpark(db, now_us)
-        return others(db, self._id), last_written(db)
+        sweep(self._path, nodes(db))
+        unpark(db, now_us, None)
+        reconsider(db)
+        screen(db, now_us)
+        return others(db, self._id), last_written(db), last_edit(db)
+
+    def _take_lock(self) -> None:
+        """Have the lock of the node that this now is."""
+        lock = self._lock
+        if lock is None or lock.node_id != self._id:
+            if lock is not None:
+                lock.release()
+            lock = NodeLock(self._path, self._id, self._lease_us)
+            lock.take()
+            self._lock = lock
+
+    def _renew(self, _db: sqlite3.Connection) -> float:
+        lock = self._lock
+        if lock is not None:
+            lock.renew()
+        return self._lease_us / (4 * SECOND_US)
+
+    def _given_up(self) -> None:
+        """Come anew, as another node: others have taken this one for dead, and what it ran is theirs by now."""
+        if self._entering or self._leaving or self._writer is None:
+            return
+        self._entering = True
+        self._id = self._known.node_id = uuid4().hex
+        now_us, name = self._clock.now_us(), self._node
+        self._lost = [*(self._lost or ()), *self._known.lose()]
+
+        def come(db: sqlite3.Connection) -> None:
+            self._take_lock()
+            take_strays(db, now_us)  # before any attempt that is lost has ended: none of them is to count
+            enter(db, self._id, name, now_us)
+            enrol_again(db, self._id, self._rosters)
+
+        coming = self._writer.post(come, lambda _done: self._look_elsewhere())
+        coming.add_done_callback(self._entered)
+
+    def _notice(self) -> Notice | None:
+        """What the engine has not been told yet of the runs under way here."""
+        if self._lost is None and not self._stops:
+            return None
+        notice = Notice(self._stops, self._lost)
+        self._stops, self._lost = {}, None
+        return notice
+
+    def _entered(self, coming: asyncio.Future[None]) -> None:
+        self._entering = False  # if it has not worked, the next look at the neighbours finds that
+        if not coming.cancelled() and (error := coming.exception()) is not None:
+            log.warning("this process cannot come anew to %s, it tries again: %s", self._path, error)
 
     async def close(self) -> None:
         if self._writer is not None:
+            self._leaving = True  # from here on it is no wonder if it is not found among the nodes
             try:
                 node_id = self._id
                 await self._write(lambda db, now_us: leave(db, node_id, now_us))
@@ -109,16 +192,17 @@ class Presence(Desk):
         if lock is not None:
             lock.release()
 
-    def _changed_elsewhere(self) -> Callable[[], None]:
-        """What the writer's thread calls when others have written something."""
+    def _on_loop(self, function: Callable[[], None]) -> Callable[[], None]:
+        """What the writer's thread calls, so that the function is called on the loop."""
         loop = asyncio.get_running_loop()
 
-        def changed() -> None:
+        def call() -> None:
             with contextlib.suppress(RuntimeError):  # the loop was closed
-                loop.call_soon_threadsafe(self._look_elsewhere)
+                loop.call_soon_threadsafe(function)
 
-        return changed
+        return call
 
+    @crash_points.before("hint")
     def _look_elsewhere(self) -> None:
         """Ask what others have done, of every run that has not ended here, then let the engine look."""
         self._unasked = len(self._known.counted)
@@ -135,7 +219,8 @@ class Presence(Desk):
         self._unasked -= len(asked)
         for run_id in asked:  # those come last the next time
             counted[run_id] = counted.pop(run_id)
-        looking = self._reader.post(lambda db: look_abroad(db, asked, since, node_id), self._done_elsewhere)
+        edits = self._edits
+        looking = self._reader.post(lambda db: look_abroad(db, asked, since, node_id, edits), self._done_elsewhere)
         looking.add_done_callback(self._looked)
 
     def _looked(self, looking: asyncio.Future[None]) -> None:
@@ -166,5 +251,10 @@ class Presence(Desk):
                     if run.status not in FINAL:  # it did not end here meanwhile
                         known.keep(run)
                         self._found.append(run)
+        self._stops |= {run_id: why for run_id, why in abroad.stops.items() if run_id not in self._stopping}
+        self._stopping = abroad.stops
         self._since = max(self._since, abroad.last)
+        if abroad.edits != self._edits:
+            self._edits = abroad.edits
+            self.edited(abroad.edited)
         self.hint()

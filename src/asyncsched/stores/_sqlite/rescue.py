@@ -1,18 +1,23 @@
-"""Runs of processes that are gone are handed back, within a transaction."""
+"""Runs of nodes that are gone are handed back, within a transaction."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
+from asyncsched import crash_points
+from asyncsched.again import dump_error
 from asyncsched.errors import RunFailed
 from asyncsched.retry import NO_RETRY
 from asyncsched.run import HandedBack, RunStatus, settle
-from asyncsched.stores._sqlite.nodes import bury, others, vanished
+from asyncsched.stores._sqlite.nodes import bury, others, sign_of
+from asyncsched.stores._sqlite.places import pass_on
+from asyncsched.stores._sqlite.roster import strike
 from asyncsched.stores._sqlite.rows import COLUMNS, PARKED, Row
 from asyncsched.stores._sqlite.unit import Unit
-from asyncsched.values import dump_error
 
+_KEY = "SELECT limit_key FROM asyncsched_runs WHERE id = ? AND limit_key IS NOT NULL"
 LOST_LIMIT = 3
 """A run that has lost so many processes is given up: it may be what kills them."""
 
@@ -22,62 +27,80 @@ def enter(db: sqlite3.Connection, node_id: str, name: str, now_us: int) -> None:
     db.execute("INSERT INTO asyncsched_nodes VALUES (?, ?, ?)", (node_id, name, now_us))
 
 
+@crash_points.unit("leave")
 def leave(db: sqlite3.Connection, node_id: str, now_us: int) -> None:
     """Let it be none of them; what it leaves RUNNING is handed back."""
-    unit = Unit(db, now_us)
-    for _lost, row in _left_by(db, node_id):
-        unit.admit(_handed_back(row, now_us))
-    unit.close()
+    _let_go(db, node_id, now_us)
     db.execute("DELETE FROM asyncsched_nodes WHERE id = ?", (node_id,))
+    strike(db, now_us)
 
 
-def rescue(db: sqlite3.Connection, path: str, node_id: str, now_us: int) -> list[str]:
-    """Hand back the runs of nodes whose processes are gone; these nodes."""
-    gone = [other for other in others(db, node_id) if vanished(path, other)]
-    for other in gone:
-        _lose(db, other, now_us)
-        leave(db, other, now_us)
-        bury(path, other)
-    return gone
+@crash_points.unit("rescue", len)
+def rescue(
+    db: sqlite3.Connection, path: str, node_id: str, now_us: int, silent: Mapping[str, bytes] = MappingProxyType({})
+) -> list[str]:
+    """Hand back the runs of nodes whose processes are gone, and of those that are no nodes any more; all these nodes.
+
+    silent: the nodes whose leases are over, each with the sign of life that it must not have given again.
+    """
+    gone = []
+    for other in others(db, node_id):
+        sign = sign_of(path, other)
+        if sign is None or sign == silent.get(other):
+            gone.append(other)
+            db.execute("DELETE FROM asyncsched_nodes WHERE id = ?", (other,))
+            bury(path, other)
+    strike(db, now_us)
+    return [*gone, *(owner for owner in take_strays(db, now_us) if owner not in gone)]
 
 
-def unpark(db: sqlite3.Connection, now_us: int) -> None:
-    """Let runs that could not be read be tried again: another version of the program may be able to."""
-    unit = Unit(db, now_us)
-    parked = db.execute(f"SELECT {COLUMNS} FROM asyncsched_runs WHERE state = {PARKED}").fetchall()
-    for row in map(Row._make, parked):
-        unit.admit(row._replace(token=row.token + 1, reason=None))
-    unit.close()
+def take_strays(db: sqlite3.Connection, now_us: int) -> list[str]:
+    """Hand back the runs whose owners are no nodes; these owners."""
+    strays = strays_of(db)
+    for owner in strays:
+        _let_go(db, owner, now_us, lost=True)
+    return strays
 
 
-def park(db: sqlite3.Connection, unreadable: Sequence[tuple[Row, str]]) -> None:
+def strays_of(db: sqlite3.Connection) -> list[str]:
+    """The owners of runs under way that are no nodes."""
+    nodes = "SELECT id FROM asyncsched_nodes"
+    found = db.execute(f"SELECT DISTINCT owner FROM asyncsched_runs WHERE state = 1 AND owner NOT IN ({nodes})")
+    return [owner for (owner,) in found.fetchall()]
+
+
+def park(db: sqlite3.Connection, now_us: int, unreadable: Sequence[tuple[Row, str]]) -> None:
     """Let nobody claim runs that were claimed and cannot be read; each says why."""
     db.executemany(
         f"UPDATE asyncsched_runs SET state = {PARKED}, status = 'PENDING', reason = ?, token = token + 1, node = NULL, "
-        "attempt = attempt - 1, lapses_at = NULL WHERE id = ? AND token = ?",
+        "attempt = attempt - 1, lapses_at = NULL, holds = 0 WHERE id = ? AND token = ?",
         [(why[:500], row.id, row.token) for row, why in unreadable],
     )
+    keys = {key for row, _why in unreadable for (key,) in db.execute(_KEY, (row.id,))}
+    pass_on(db, keys, now_us)  # those that it held up
 
 
-def _lose(db: sqlite3.Connection, node_id: str, now_us: int) -> None:
-    """Count that the runs of this node lost their owner; end those that lose every one they get."""
+def _let_go(db: sqlite3.Connection, owner: str, now_us: int, *, lost: bool = False) -> None:
+    """Hand back what runs at the node; end what was told to stop, and what has lost too many nodes."""
     unit = Unit(db, now_us)
-    db.execute("UPDATE asyncsched_runs SET lost = lost + 1 WHERE state = 1 AND owner = ?", (node_id,))
-    for lost, row in _left_by(db, node_id):
-        if lost >= LOST_LIMIT:
-            message = f"run {row.id} of {row.task!r} was given up: {lost} processes died while they ran it"
+    if lost:
+        db.execute("UPDATE asyncsched_runs SET lost = lost + 1 WHERE state = 1 AND owner = ?", (owner,))
+    query = f"SELECT lost, stop, {COLUMNS} FROM asyncsched_runs WHERE state = 1 AND owner = ?"
+    for times, stop, *columns in db.execute(query, (owner,)).fetchall():
+        row = Row._make(columns)
+        if stop is not None:
+            unit.end(_ended(row, RunStatus.CANCELLED, stop, now_us), "= 1")
+        elif lost and times >= LOST_LIMIT:
+            message = f"run {row.id} of {row.task!r} was given up: {times} processes died while they ran it"
             error = dump_error(RunFailed(message, run_id=row.id, reason="lost"))
-            failed = RunStatus.FAILED.value
-            unit.end(
-                row._replace(status=failed, reason="lost", token=row.token + 1, finished_at=now_us, error=error), "= 1"
-            )
+            unit.end(_ended(row, RunStatus.FAILED, "lost", now_us)._replace(error=error), "= 1")
+        else:
+            unit.admit(_handed_back(row, now_us))
     unit.close()
 
 
-def _left_by(db: sqlite3.Connection, node_id: str) -> list[tuple[int, Row]]:
-    """What runs at the node, each with how many nodes it has lost."""
-    query = f"SELECT lost, {COLUMNS} FROM asyncsched_runs WHERE state = 1 AND owner = ?"
-    return [(found[0], Row._make(found[1:])) for found in db.execute(query, (node_id,)).fetchall()]
+def _ended(row: Row, status: RunStatus, reason: str, now_us: int) -> Row:
+    return row._replace(status=status.value, reason=reason, token=row.token + 1, finished_at=now_us)
 
 
 def _handed_back(row: Row, now_us: int) -> Row:

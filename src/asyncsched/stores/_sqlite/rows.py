@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
-from asyncsched.edges import Edges
-from asyncsched.limits import Cooldown, Debounce, Once, Rate, Unique
+from asyncsched.again import dump_error, load_error
+from asyncsched.edges import Edges, Kind, Rule
+from asyncsched.errors import ArgumentsError
+from asyncsched.limits import Cooldown, Debounce, Idempotency, Once, Rate, Unique
 from asyncsched.run import NO_TERMS, Bounds, Run, RunStatus, Settled, Terms
-from asyncsched.values import Values, dump_error, load_error
+from asyncsched.values import VALUE_LIMIT, Unstored, Values
 
 READY, RUNNING, DELAYED, BLOCKED, QUEUED, PARKED = range(6)
 """Where a live run stands: what it waits for. A parked one cannot be read, and waits for somebody to look."""
@@ -19,6 +21,10 @@ _STATUS = {status.value: status for status in RunStatus}
 _ONCE: dict[str, type[Unique] | type[Cooldown] | type[Debounce]] = {
     kind.__name__: kind for kind in (Unique, Cooldown, Debounce)
 }
+_RULES, _KINDS = get_args(Rule), get_args(Kind)
+_UNKEPT = "notes that could not be kept"
+# Beyond these nobody has meant it.
+_MOST, _MOST_STARTS = 2**53, 2**31
 _DEFAULTS = NO_TERMS._asdict()
 _dumps = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
@@ -128,7 +134,7 @@ def fill(run: Run[Any], row: Row, values: Values) -> None:
     run.first_us, run.started_us, run.finished_us = row.first_at, row.started_at, row.finished_at
     run.result = values.load_result(row.result)
     run.error = load_error(row.error, row.id)
-    run.notes = None if row.notes is None else json.loads(row.notes)
+    run.notes = None if row.notes is None else _notes_of(row.notes)
     if run.edges is not None:
         if run.status.final:
             run.edges.upstreams = ()
@@ -140,16 +146,22 @@ def run_of(row: Row, values: Values, upstreams: Mapping[str, Run[Any]]) -> Run[A
     """A new run as the row says; ``upstreams`` has those that it needs, by id.
 
     Raises:
-        ArgumentsError: the stored arguments do not fit.
+        ArgumentsError: the stored arguments do not fit, or its terms or edges cannot be read.
     """
-    run: Run[Any] = Run(
-        row.id, row.task, row.created_at, row.due_at, row.scheduled_at, row.stands_for, terms_of(row.terms)
-    )
+    terms = terms_of(row.terms)
+    if terms is NO_TERMS and row.terms is not None and terms_said(row.terms) is None:
+        raise ArgumentsError("its terms cannot be read")
+    run: Run[Any] = Run(row.id, row.task, row.created_at, row.due_at, row.scheduled_at, row.stands_for, terms)
     run.retry_of = row.retry_of
     run.edges = _edges_of(row, upstreams)
     fill(run, row, values)
     if row.args is not None:
-        run.args, run.kwargs = values.load_arguments(row.args, upstreams)
+        try:
+            run.args, run.kwargs = values.load_arguments(row.args, upstreams)
+        except ArgumentsError as error:
+            if not run.status.final:
+                raise
+            run.args = (Unstored("stored arguments", str(error)),)
     return run
 
 
@@ -177,8 +189,23 @@ def bare_run(row: Row) -> Run[Any]:
 
 
 def notes_text(notes: Mapping[str, Any]) -> str:
-    """What a run noted, as JSON; of what is none its text."""
-    return json.dumps(notes, default=str, ensure_ascii=False)
+    """What a run noted, as JSON; of what is none its text. What cannot be kept is a note of that."""
+    try:
+        text = json.dumps(notes, default=str, ensure_ascii=False)
+        if len(text.encode()) <= VALUE_LIMIT:
+            return text
+        why = f"they take more than {VALUE_LIMIT:,} bytes"
+    except Exception as error:  # a note is anything
+        why = f"they have no JSON: {type(error).__name__}"
+    return json.dumps({_UNKEPT: why})
+
+
+def _notes_of(text: str) -> dict[str, Any]:
+    try:
+        notes = json.loads(text)
+    except (ValueError, TypeError, RecursionError):
+        notes = None
+    return notes if isinstance(notes, dict) else {_UNKEPT: "they cannot be read"}
 
 
 @lru_cache(4_096)
@@ -193,7 +220,7 @@ def terms_text(terms: Terms) -> str | None:
                 changed[name] = [count, period_us]
             case Unique(us) | Cooldown(us) | Debounce(us):
                 changed[name] = [type(value).__name__, us]
-            case Bounds():
+            case Bounds() | Idempotency():
                 changed[name] = list(value)
             case _:
                 changed[name] = value
@@ -203,6 +230,11 @@ def terms_text(terms: Terms) -> str | None:
 @lru_cache(4_096)
 def terms_of(text: str | None) -> Terms:
     """The terms that ``terms_text`` wrote; those by default if they cannot be read."""
+    return terms_said(text) or NO_TERMS
+
+
+def terms_said(text: str | None) -> Terms | None:
+    """The terms that ``terms_text`` wrote; ``None`` if they cannot be read."""
     if text is None:
         return NO_TERMS
     try:
@@ -213,11 +245,32 @@ def terms_of(text: str | None) -> Terms:
             said["once"] = _once_of(*said["once"])
         if "bounds" in said:
             said["bounds"] = Bounds(*said["bounds"])
+        if "idempotency" in said:
+            said["idempotency"] = Idempotency(*said["idempotency"])
         terms = Terms(**said)
     except (ValueError, TypeError, LookupError, RecursionError):
-        return NO_TERMS
-    known = all(isinstance(text, str | None) for text in (terms.limit_key, terms.once_key, terms.group))
-    return terms if known and isinstance(terms.queue, str) and isinstance(terms.priority, int) else NO_TERMS
+        return None
+    return terms if _fit(terms) else None
+
+
+def _fit(terms: Terms) -> bool:
+    """Whether each part is of its kind, and no number greater than anybody can have meant."""
+    texts = [terms.queue, *(one for one in (terms.limit_key, terms.once_key, terms.group) if one is not None)]
+    numbers = [terms.priority, 1 if terms.limit is None else terms.limit]
+    numbers += [0 if one is None else one for one in terms.bounds or ()]
+    match terms.once:
+        case Unique(us) | Cooldown(us) | Debounce(us):
+            numbers.append(us)
+    if terms.idempotency is not None:
+        texts.append(terms.idempotency.key)
+        numbers.append(terms.idempotency.keep_us)
+    if terms.rate is not None:
+        numbers += [terms.rate.count, terms.rate.period_us]
+    if not all(type(text) is str for text in texts) or not all(
+        type(one) is int and abs(one) < _MOST for one in numbers
+    ):
+        return False
+    return terms.rate is None or (0 < terms.rate.count < _MOST_STARTS and terms.rate.period_us > 0)
 
 
 def _once_of(kind: str, us: int) -> Once:
@@ -244,7 +297,17 @@ def edges_text(edges: Edges, needs: tuple[str, ...], *, blocked: bool) -> str:
 def _edges_of(row: Row, upstreams: Mapping[str, Run[Any]]) -> Edges | None:
     if row.flow is None:
         return None
-    said = json.loads(row.edges or "{}")
-    said["needs"] = tuple(said.get("needs", ()))
-    given = tuple(upstreams[need] for need in said["needs"] if need in upstreams)
-    return Edges(row.flow, upstreams=given, **said)
+    try:
+        said = json.loads(row.edges or "{}")
+        needs = said.pop("needs", [])
+        given = tuple(upstreams[need] for need in needs if need in upstreams)
+        edges = Edges(row.flow, tuple(needs), upstreams=given, **said)
+        instants = (one for one in (edges.since_us, edges.until_us) if one is not None)
+        fit = edges.rule in _RULES and edges.kind in _KINDS and isinstance(edges.blocked, bool)
+        fit = fit and all(isinstance(need, str) for need in needs)
+        fit = fit and all(type(one) is int and abs(one) < _MOST for one in instants)
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        fit = False
+    if not fit:
+        raise ArgumentsError("its edges cannot be read")
+    return edges

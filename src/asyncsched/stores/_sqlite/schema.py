@@ -1,22 +1,38 @@
 """The tables of the SQLite store, and how they came to be: numbered steps, each applied once.
 
-Instants are whole microseconds since the epoch. All names begin with ``asyncsched_``, so that the file may be the
-program's own.
+The steps are the files in ``steps``. Instants are whole microseconds since the epoch. All names begin with
+``asyncsched_``, so that the file may be the program's own.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 import sqlite3
+from collections.abc import Iterator, Sequence
+from importlib.resources import files
+from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote
 
+from asyncsched import crash_points
 from asyncsched.errors import StoreError
+
+# Whoever comes second waits for the first one's whole migration, of a large file too: milliseconds.
+_PATIENCE_MS, _USUAL_MS = 60_000, 5_000
+_HEAD = re.compile(r"-- (\d{4} [^'\n]+)\n-- since ([\w.]+), usable by libraries that know step (\d+)\n")
 
 
 class Step(NamedTuple):
-    """One change of the schema, in single statements."""
+    """One change of the schema, in single statements.
+
+    since: the version of the library that brought it.
+    least: the last step that a library must know to use a file that has seen this one.
+    """
 
     name: str
+    since: str
+    least: int
     statements: tuple[str, ...]
 
     @property
@@ -25,103 +41,163 @@ class Step(NamedTuple):
         return hashlib.sha256("\n".join(self.statements).encode()).hexdigest()[:16]
 
 
-# What both the live runs and the history tell of a run, in the order of ``rows.COLUMNS``.
-_RUN = """
-    id TEXT NOT NULL UNIQUE, task TEXT NOT NULL, created_at INTEGER NOT NULL, due_at INTEGER NOT NULL,
-    scheduled_at INTEGER, stands_for INTEGER NOT NULL, terms TEXT, args TEXT, status TEXT NOT NULL, reason TEXT,
-    attempt INTEGER NOT NULL, token INTEGER NOT NULL, node TEXT, first_at INTEGER, started_at INTEGER,
-    finished_at INTEGER, result TEXT, error TEXT, notes TEXT, retry_of TEXT, flow TEXT, edges TEXT"""
+class Applied(NamedTuple):
+    """A step that a file has seen; ``since`` and ``least`` are ``None`` where that was not yet written down."""
 
-_FIRST = Step(
-    "0001 tasks, runs, history",
-    (
-        "CREATE TABLE asyncsched_counts (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
-        "CREATE TABLE asyncsched_nodes (id TEXT PRIMARY KEY, name TEXT NOT NULL, started_at INTEGER NOT NULL)",
-        # declaration, trigger: JSON. next_at: the watermark. taken: what a join took last.
-        """CREATE TABLE asyncsched_tasks (
-            id TEXT PRIMARY KEY, declaration TEXT NOT NULL, trigger TEXT, next_at INTEGER, version INTEGER NOT NULL,
-            history_limit INTEGER NOT NULL, paused_until_at INTEGER, skip_at INTEGER, made INTEGER NOT NULL DEFAULT 0)
-            WITHOUT ROWID""",
-        # Live rows only. state: see rows.py. holds: 1 a place under its key, 2 a start promised by its rate.
-        # maker, owner: the node that wrote it, and that runs it. lost: how many of them vanished.
-        f"""CREATE TABLE asyncsched_runs (seq INTEGER PRIMARY KEY AUTOINCREMENT, {_RUN},
-            state INTEGER NOT NULL, queue TEXT NOT NULL, priority INTEGER NOT NULL, grouped TEXT, limit_key TEXT,
-            arrived_at INTEGER NOT NULL, lapses_at INTEGER, maker TEXT NOT NULL, owner TEXT,
-            lost INTEGER NOT NULL DEFAULT 0, holds INTEGER NOT NULL DEFAULT 0)""",
-        "CREATE INDEX asyncsched_runs_ready ON asyncsched_runs (queue, priority DESC, due_at, seq) WHERE state = 0",
-        "CREATE INDEX asyncsched_runs_running ON asyncsched_runs (owner) WHERE state = 1",
-        "CREATE INDEX asyncsched_runs_delayed ON asyncsched_runs (due_at) WHERE state = 2",
-        "CREATE INDEX asyncsched_runs_task ON asyncsched_runs (task)",
-        "CREATE INDEX asyncsched_runs_lapsing ON asyncsched_runs (lapses_at) WHERE lapses_at IS NOT NULL",
-        """CREATE INDEX asyncsched_runs_queued
-            ON asyncsched_runs (limit_key, started_at IS NULL, priority DESC, arrived_at, seq) WHERE state = 4""",
-        "CREATE INDEX asyncsched_runs_holding ON asyncsched_runs (limit_key) WHERE holds != 0",
-        f"CREATE TABLE asyncsched_history (seq INTEGER PRIMARY KEY AUTOINCREMENT, {_RUN})",
-        "CREATE INDEX asyncsched_history_task ON asyncsched_history (task, seq)",
-        "CREATE INDEX asyncsched_history_age ON asyncsched_history (created_at)",
-        # The starts that a rate looks back at. wake_at: when the next may start, if nothing else happens before.
-        """CREATE TABLE asyncsched_keys (key TEXT PRIMARY KEY, starts TEXT NOT NULL, count INTEGER NOT NULL,
-            period INTEGER NOT NULL, last_at INTEGER, wake_at INTEGER) WITHOUT ROWID""",
-        # Which run stands for several submits. ended: it, where it has ended; it then stands until until_at.
-        """CREATE TABLE asyncsched_standing (key TEXT PRIMARY KEY, run TEXT NOT NULL, ended TEXT, until_at INTEGER)
-            WITHOUT ROWID""",
-        "CREATE INDEX asyncsched_standing_until ON asyncsched_standing (until_at) WHERE until_at IS NOT NULL",
-        # Who needs whom, until the one that needs has ended; status and reason once the upstream has.
-        """CREATE TABLE asyncsched_needs (upstream TEXT NOT NULL, run TEXT NOT NULL, status TEXT, reason TEXT,
-            PRIMARY KEY (upstream, run)) WITHOUT ROWID""",
-        "CREATE INDEX asyncsched_needs_run ON asyncsched_needs (run)",
-        # Of each task in a graph: its last success, as a row of history; of a join: the flows that it took last.
-        "CREATE TABLE asyncsched_marks (task TEXT PRIMARY KEY, succeeded TEXT, taken TEXT) WITHOUT ROWID",
-    ),
-)
-STEPS = (_FIRST,)
+    number: int
+    name: str
+    checksum: str
+    since: str | None
+    least: int | None
 
 
-def migrate(db: sqlite3.Connection, now_us: int) -> None:
-    """Bring the schema to what this version of the library needs; nothing if it is there already.
+def read_step(text: str) -> Step:
+    """The step that a file says: its head in the first two lines, then statements; lines of ``--`` are comments."""
+    head = _HEAD.match(text)
+    if head is None:
+        raise ValueError(f"a step begins with its name and since when it is, not with {text[:80]!r}")
+    return Step(head[1], head[2], int(head[3]), tuple(_statements(text)))
+
+
+def _statements(text: str) -> Iterator[str]:
+    statement = ""
+    for line in text.splitlines():
+        if line.startswith("--") or not (statement or line.strip()):
+            continue
+        statement += line + "\n"
+        if sqlite3.complete_statement(statement):
+            yield statement.rstrip().removesuffix(";")
+            statement = ""
+    if statement.strip():
+        raise ValueError(f"the last statement of a step is not complete: {statement!r}")
+
+
+def _read_steps() -> tuple[Step, ...]:
+    found = sorted(
+        (file for file in files("asyncsched.stores._sqlite").joinpath("steps").iterdir()), key=lambda file: file.name
+    )
+    return tuple(read_step(file.read_text(encoding="utf-8")) for file in found if file.name.endswith(".sql"))
+
+
+STEPS = _read_steps()
+
+
+def seen(db: sqlite3.Connection) -> tuple[str, ...]:
+    """The names of the steps that the file has seen, first to last."""
+    return tuple(one.name for one in _applied(db))
+
+
+def missing(db: sqlite3.Connection) -> Sequence[Step]:
+    """The steps that the file has not seen.
+
+    Raises:
+        StoreError: the file has a newer schema that this version of the library cannot use, or one that was changed
+            by hand.
+    """
+    applied = _applied(db)
+    if wrong := _wrong(applied):
+        raise StoreError(f"SQLite store {_path(db)}: {wrong}")
+    return STEPS[len(applied) :]
+
+
+@crash_points.transaction
+def migrate(db: sqlite3.Connection, now_us: int, *, allowed: bool = True) -> Sequence[Step]:
+    """Bring the schema to what this version of the library needs; the steps that were applied, mostly none.
 
     Two processes that start together make one schema: the second waits, and finds it.
 
+    Args:
+        db: not in a transaction.
+        now_us: what is noted as the instant, in microseconds since the epoch.
+        allowed: if not, a step that is missing is an error, and nothing is applied.
+
     Raises:
-        StoreError: the file has a newer schema, or one that was changed by hand.
+        StoreError: a step is missing and may not be applied, or as ``missing`` says.
     """
-    if len(_applied(db)) == len(STEPS) and not _wrong(_applied(db)):
-        return
+    needed = missing(db)
+    if not needed:
+        return ()
+    if not allowed:
+        path = _path(db)
+        raise StoreError(
+            f"SQLite store {path}: its schema lacks {_listed(needed)}, and the store is told not to migrate: "
+            f"run 'asyncsched migrate --store sqlite:///{quote(path, safe='/:')}' first"
+        )
+    db.execute(f"PRAGMA busy_timeout = {_PATIENCE_MS}")
     db.execute("BEGIN EXCLUSIVE")
     try:
-        db.execute(
-            "CREATE TABLE IF NOT EXISTS asyncsched_migrations "
-            "(number INTEGER PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL, applied_at INTEGER NOT NULL)"
-        )
-        applied = _applied(db)
-        if wrong := _wrong(applied):
-            raise StoreError(wrong)
-        for number in range(len(applied), len(STEPS)):
-            step = STEPS[number]
-            for statement in step.statements:
-                db.execute(statement)
-            row = (number + 1, step.name, step.checksum, now_us)
-            db.execute("INSERT INTO asyncsched_migrations VALUES (?, ?, ?, ?)", row)
+        needed = missing(db)
+        _apply(db, needed, now_us)
     except BaseException:
-        db.execute("ROLLBACK")
+        if db.in_transaction:  # SQLite may have undone it itself, as on a full disk
+            db.execute("ROLLBACK")
         raise
+    finally:
+        db.execute(f"PRAGMA busy_timeout = {_USUAL_MS}")
     db.execute("COMMIT")
+    return needed
 
 
-def _applied(db: sqlite3.Connection) -> list[tuple[str, str]]:
-    """Name and checksum of each step that the file has seen."""
-    there = db.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'asyncsched_migrations'").fetchone()
-    return db.execute("SELECT name, checksum FROM asyncsched_migrations ORDER BY number").fetchall() if there else []
+@crash_points.unit("migrate")
+def _apply(db: sqlite3.Connection, needed: Sequence[Step], now_us: int) -> None:
+    for statement in _work(needed, str(now_us)):
+        db.execute(statement)
 
 
-def _wrong(applied: list[tuple[str, str]]) -> str | None:
+def script(needed: Sequence[Step]) -> str:
+    """What ``migrate`` would do where these steps are missing, as a script for the ``sqlite3`` tool; empty if none."""
+    statements = ["BEGIN EXCLUSIVE", *_work(needed, "1000000 * CAST(strftime('%s', 'now') AS INTEGER)"), "COMMIT"]
+    return "".join(f"{statement};\n" for statement in statements) if needed else ""
+
+
+def _work(needed: Sequence[Step], now: str) -> Iterator[str]:
+    """All statements, those that note what was done included; ``now`` is an expression."""
+    if not needed:
+        return
+    yield (
+        "CREATE TABLE IF NOT EXISTS asyncsched_migrations "
+        "(number INTEGER PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL, applied_at INTEGER NOT NULL)"
+    )
+    for number, step in enumerate(needed, len(STEPS) - len(needed) + 1):
+        yield from step.statements
+        columns = "(number, name, checksum, applied_at)"
+        yield f"INSERT INTO asyncsched_migrations {columns} VALUES ({number}, '{step.name}', '{step.checksum}', {now})"
+    # After all of them: the second step is what makes these columns.
+    for number, step in enumerate(STEPS, 1):
+        yield f"UPDATE asyncsched_migrations SET since = '{step.since}', least = {step.least} WHERE number = {number}"
+
+
+def _applied(db: sqlite3.Connection) -> list[Applied]:
+    columns = {name for (name,) in db.execute("SELECT name FROM pragma_table_info('asyncsched_migrations')")}
+    if not columns:
+        return []
+    later = "since, least" if "least" in columns else "NULL, NULL"
+    rows = db.execute(f"SELECT number, name, checksum, {later} FROM asyncsched_migrations ORDER BY number")
+    return [Applied(*row) for row in rows]
+
+
+def _wrong(applied: Sequence[Applied]) -> str | None:
     """Why this library cannot use a schema that has seen these steps."""
-    if len(applied) > len(STEPS):
-        return (
-            f"its schema is newer than this version of asyncsched: it has seen step {applied[-1][0]!r}, and the last "
-            f"one known here is {STEPS[-1].name!r}. Install the version that wrote it, or a later one"
-        )
-    for (name, checksum), step in zip(applied, STEPS, strict=False):
-        if (name, checksum) != (step.name, step.checksum):
-            return f"its schema is not that of asyncsched: step {name!r} differs from {step.name!r} here"
-    return None
+    for one, step in zip(applied, STEPS, strict=False):
+        if (one.name, one.checksum) != (step.name, step.checksum) and one.number <= len(STEPS):
+            return f"its schema is not that of asyncsched: step {one.name!r} differs from {step.name!r} here"
+    last = len(STEPS)
+    unusable = [one for one in applied if one.number > last and (one.least is None or one.least > last)]
+    if not unusable:
+        return None
+    name, since = unusable[-1].name, unusable[-1].since
+    cure = "the version that wrote it" if since is None else f"version {since}"
+    return (
+        f"its schema is newer than this version of asyncsched: it has seen step {name!r}, and the last one known here "
+        f"is {STEPS[-1].name!r}. Install {cure}, or a later one"
+    )
+
+
+def _listed(steps: Sequence[Step]) -> str:
+    return f"step{'s' * (len(steps) > 1)} {', '.join(repr(step.name) for step in steps)}"
+
+
+def _path(db: sqlite3.Connection) -> str:
+    """The file of the connection, as SQLite resolved it."""
+    path: str = db.execute("PRAGMA database_list").fetchone()[2]
+    return Path(path).as_posix()

@@ -6,28 +6,41 @@ import json
 import logging
 import sqlite3
 from collections.abc import Collection, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
+from asyncsched import crash_points
 from asyncsched.errors import StoreError, TriggerError
+from asyncsched.overrides import NO_OVERRIDES, Overrides
 from asyncsched.run import RunStatus, Settled
 from asyncsched.stores._base import Amendment, Declared, Standing
+from asyncsched.stores._graphs import Met
+from asyncsched.stores._sqlite.met import still_met
+from asyncsched.stores._sqlite.renames import take_over
+from asyncsched.stores._sqlite.roster import edit, enrol, forget, unpark
 from asyncsched.stores._sqlite.rows import COLUMNS, Row, terms_of
 from asyncsched.stores._sqlite.unit import HISTORY_LIMIT, New, Unit, any_row
+from asyncsched.stores.records import declaration_from_json, declaration_to_json
 from asyncsched.triggers import Trigger
 
 log = logging.getLogger("asyncsched.stores")
+_dumps = json.JSONEncoder(sort_keys=True).encode
 
-_STANDING = "id, declaration, trigger, next_at, version, history_limit, paused_until_at, skip_at, made"
+STANDING = (
+    "id, declaration, trigger, next_at, version, history_limit, paused_until_at, skip_at, made, overrides, metadata"
+)
 
 
 class Declaration(NamedTuple):
-    """A declared task as its columns."""
+    """A declared task as its columns; its trigger as it is, for that is written of few."""
 
     task: str
     declaration: str
-    trigger: str | None
+    trigger: Trigger | None
     next_us: int | None
     history_limit: int
+    aliases: tuple[str, ...]
+    metadata: str | None
 
 
 class Order(NamedTuple):
@@ -40,6 +53,7 @@ class Order(NamedTuple):
     runs: Sequence[New]
     skips: Sequence[Row]
     counted: int
+    met: Met | None
 
 
 def declaration_of(declared: Declared) -> Declaration:
@@ -48,13 +62,29 @@ def declaration_of(declared: Declared) -> Declaration:
     Raises:
         StoreError: its trigger has no JSON.
     """
+    text = _stored_as(declared.task, declaration_to_json(declared.declaration))
+    metadata = json.dumps(declared.metadata, default=str, sort_keys=True) if declared.metadata else None
+    kept = declared.next_us, declared.history_limit, declared.aliases
+    return Declaration(declared.task, text, declared.trigger, *kept, metadata)
+
+
+def _stored_as(task: str, said: object) -> str:
+    """What is declared of a task, as JSON.
+
+    Raises:
+        StoreError: it has none.
+    """
     try:
-        declaration = json.dumps(_encode(declared.declaration), sort_keys=True)
-        trigger = None if declared.trigger is None else json.dumps(declared.trigger.to_json())
+        return _dumps(said)
     except (TypeError, ValueError) as error:
         cure = "its fields must be JSON values, dates, datetimes, timedeltas or triggers"
-        raise StoreError(f"the trigger of task {declared.task!r} cannot be stored: {error}; {cure}") from error
-    return Declaration(declared.task, declaration, trigger, declared.next_us, declared.history_limit)
+        raise StoreError(f"the trigger of task {task!r} cannot be stored: {error}; {cure}") from error
+
+
+@lru_cache(4_096)
+def _trigger_of(text: str) -> Trigger:
+    """The trigger that is stored so; tasks that were declared together often have equal ones."""
+    return Trigger.from_json(json.loads(text))
 
 
 def standing_of(found: tuple[Any, ...], known: tuple[Declared, Declaration] | None = None) -> Standing:
@@ -62,81 +92,162 @@ def standing_of(found: tuple[Any, ...], known: tuple[Declared, Declaration] | No
 
     known: what was just declared of it, in both forms: what is as there need not be read.
     """
-    task, declaration, text, next_us, version, history_limit, paused_until_us, skip_us, made = found
+    task, declaration, text, next_us, version, history_limit, paused_until_us, skip_us, made, overridden, _ = found
     trigger = None
     declared: object
     try:
-        if known is not None and text == known[1].trigger:
-            trigger = known[0].trigger
-        else:
-            trigger = None if text is None else Trigger.from_json(json.loads(text))
+        trigger = None if text is None else _trigger_of(text)
         same = known is not None and declaration == known[1].declaration
-        declared = known[0].declaration if known is not None and same else _decode(json.loads(declaration))
-    except (TriggerError, ValueError, AttributeError) as error:
+        declared = (
+            known[0].declaration if known is not None and same else declaration_from_json(json.loads(declaration))
+        )
+        if not all(type(number) is int or number is None for number in (next_us, paused_until_us, skip_us)):
+            raise ValueError("an instant is no whole number")
+    except (TriggerError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         log.warning("task %s: its stored trigger cannot be read, it does not fire: %s", task, error)
-        declared = None
-    return Standing(task, declared, trigger, next_us, version, history_limit, paused_until_us, skip_us, made)
+        declared = trigger = next_us = skip_us = None
+    overrides = NO_OVERRIDES if overridden is None else overrides_of(task, overridden)
+    return Standing(
+        task,
+        declared,
+        overrides.trigger or trigger,
+        next_us,
+        version,
+        history_limit,
+        paused_until_us,
+        skip_us,
+        made,
+        overrides,
+        trigger,
+    )
 
 
-def _encode(value: object) -> Any:
-    if isinstance(value, Trigger):
-        return value.to_json()
-    return [_encode(item) for item in value] if isinstance(value, tuple) else value
+def overrides_of(task: str, text: str) -> Overrides:
+    """What an operator has put, as its column says; nothing if that cannot be read."""
+    try:
+        return Overrides.from_json(json.loads(text))
+    except (TriggerError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        log.warning("task %s: its stored overrides cannot be read, what code declares stands: %s", task, error)
+        return NO_OVERRIDES
 
 
-def _decode(value: Any) -> object:
-    if isinstance(value, dict):
-        return Trigger.from_json(value)
-    return tuple(map(_decode, value)) if isinstance(value, list) else value
+class Found(NamedTuple):
+    """What ``reconcile`` found, in columns; ``digest`` is that of the list of all that was declared."""
+
+    standings: list[tuple[Any, ...]]
+    added: list[str]
+    changed: list[str]
+    renamed: list[tuple[str, str]]
+    digest: str
 
 
-def reconcile(
-    db: sqlite3.Connection, now_us: int, declared: Sequence[Declaration]
-) -> tuple[list[tuple[Any, ...]], list[str], list[str]]:
-    """Add what is new, re-arm what is declared differently: where all stand, what was added, what changed."""
+def reconcile(db: sqlite3.Connection, now_us: int, declared: Sequence[Declaration], node_id: str) -> Found:
+    """Take over what has another id by now, add what is new, re-arm what is declared differently."""
+    renamed = take_over(db, [(alias, one.task) for one in declared if one.aliases for alias in one.aliases])
     standings: list[tuple[Any, ...]] = []
     added: list[str] = []
     changed: list[str] = []
+    stored = {known[0]: known for known in standing_among(db, [one.task for one in declared])}
     for one in declared:
-        known = standing(db, one.task)
+        known = stored.get(one.task)
         if known is None or known[1] != one.declaration:
-            (added if known is None else changed).append(one.task)
-            known = put(db, now_us, one)
+            if known is None:
+                added.append(one.task)
+            elif not _fires_otherwise(known):
+                changed.append(one.task)
+            known = _put(db, now_us, one)
         standings.append(known)
-    return standings, added, changed
+    return Found(standings, added, changed, renamed, _declare(db, now_us, declared, standings, node_id))
 
 
-def put(db: sqlite3.Connection, now_us: int, declared: Declaration) -> tuple[Any, ...]:
-    """Add the task, or replace it; where it stands."""
-    task, declaration, trigger, next_us, history_limit = declared
-    before = db.execute("SELECT history_limit FROM asyncsched_tasks WHERE id = ?", (task,)).fetchone()
+def put(db: sqlite3.Connection, now_us: int, declared: Declaration, node_id: str) -> tuple[tuple[Any, ...], str]:
+    """Add the task, or replace it; where it stands, and the digest of a list of it alone."""
+    standing = _put(db, now_us, declared)
+    return standing, _declare(db, now_us, [declared], [standing], node_id)
+
+
+def _declare(
+    db: sqlite3.Connection,
+    now_us: int,
+    declared: Sequence[Declaration],
+    standings: Sequence[tuple[Any, ...]],
+    node_id: str,
+) -> str:
+    """Let the node declare these tasks, whose parked runs are tried again; the digest of their list."""
+    pairs = zip(declared, standings, strict=True)
+    others = [(one.metadata, one.task) for one, known in pairs if known[10] != one.metadata]
+    db.executemany("UPDATE asyncsched_tasks SET metadata = ? WHERE id = ?", others)
+    tasks = [one.task for one in declared]
+    unpark(db, now_us, tasks)
+    return enrol(db, node_id, tasks)
+
+
+def _fires_otherwise(known: tuple[Any, ...]) -> bool:
+    """Whether an operator has put another trigger in place of what code declares."""
+    return known[9] is not None and overrides_of(known[0], known[9]).trigger is not None
+
+
+def _put(db: sqlite3.Connection, now_us: int, declared: Declaration) -> tuple[Any, ...]:
+    """Add the task, or replace it; where it stands. The watermark of another trigger stands with it."""
+    task, declaration, trigger, next_us, history_limit, _aliases, _metadata = declared
+    said = None if trigger is None else _stored_as(task, trigger.to_json())
+    before = standing(db, task)
+    if before is not None and _fires_otherwise(before):
+        next_us = before[3]
     (known,) = db.execute(
         "INSERT INTO asyncsched_tasks (id, declaration, trigger, next_at, version, history_limit) "
         "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET declaration = excluded.declaration, "
         "trigger = excluded.trigger, next_at = excluded.next_at, version = excluded.version, "
-        f"history_limit = excluded.history_limit, skip_at = NULL, made = 0 RETURNING {_STANDING}",
-        (task, declaration, trigger, next_us, _edit(db), history_limit),
+        f"history_limit = excluded.history_limit, skip_at = NULL, made = 0 RETURNING {STANDING}",
+        (task, declaration, said, next_us, edit(db), history_limit),
     ).fetchall()
-    if history_limit < (HISTORY_LIMIT if before is None else before[0]):
+    if history_limit < (HISTORY_LIMIT if before is None else before[5]):
         Unit(db, now_us).prune(task)
     return tuple(known)
 
 
 def amend(db: sqlite3.Connection, task: str, version: int, amendment: Amendment) -> tuple[Any, ...] | None:
     """Write what an operator changed, on this version; where the task stands then."""
+    paused_until_us, skip_us, overrides, next_us = amendment
+    changed: dict[str, int | str | None] = {
+        "version": edit(db),
+        "paused_until_at": paused_until_us,
+        "skip_at": skip_us,
+    }
+    if overrides is not None:
+        changed |= {"overrides": _overrides_text(overrides), "next_at": next_us}
     db.execute(
-        "UPDATE asyncsched_tasks SET version = ?, paused_until_at = ?, skip_at = ? WHERE id = ? AND version = ?",
-        (_edit(db), *amendment, task, version),
+        f"UPDATE asyncsched_tasks SET {', '.join(f'{name} = ?' for name in changed)} WHERE id = ? AND version = ?",
+        (*changed.values(), task, version),
     )
     return standing(db, task)
+
+
+def _overrides_text(overrides: Overrides) -> str | None:
+    said = overrides.to_json()
+    return json.dumps(said) if said else None
 
 
 def drop(db: sqlite3.Connection, now_us: int, task: str, reason: str) -> list[Row]:
     """Forget the task; those of its runs that waited, cancelled."""
     db.execute("DELETE FROM asyncsched_tasks WHERE id = ?", (task,))
+    forget(db, task)
     db.execute("DELETE FROM asyncsched_marks WHERE task = ?", (task,))
     waiting = db.execute("SELECT id FROM asyncsched_runs WHERE task = ? AND state != 1 ORDER BY seq", (task,))
     return cancel(db, now_us, [run_id for (run_id,) in waiting.fetchall()], reason)
+
+
+def stop(db: sqlite3.Connection, run_ids: Collection[str], reason: str, node_id: str) -> list[Row]:
+    """Tell other nodes than this one to stop those of the runs that are under way there; these."""
+    stopping: list[Row] = []
+    for run_id in run_ids:
+        found = db.execute(
+            "UPDATE asyncsched_runs SET stop = coalesce(stop, ?) WHERE id = ? AND state = 1 AND owner != ? "
+            f"RETURNING {COLUMNS}",
+            (reason, run_id, node_id),
+        ).fetchall()
+        stopping += map(Row._make, found)
+    return stopping
 
 
 def cancel(db: sqlite3.Connection, now_us: int, run_ids: Collection[str], reason: str) -> list[Row]:
@@ -155,17 +266,27 @@ def cancel(db: sqlite3.Connection, now_us: int, run_ids: Collection[str], reason
 def standing(db: sqlite3.Connection, task: str) -> tuple[Any, ...] | None:
     """Where the task stands, as columns."""
     found: tuple[Any, ...] | None = db.execute(
-        f"SELECT {_STANDING} FROM asyncsched_tasks WHERE id = ?", (task,)
+        f"SELECT {STANDING} FROM asyncsched_tasks WHERE id = ?", (task,)
     ).fetchone()
     return found
 
 
+def standing_among(db: sqlite3.Connection, tasks: Collection[str]) -> list[tuple[Any, ...]]:
+    """Where those of the tasks stand that are kept, in the order in which they are asked for."""
+    query = f"SELECT {STANDING} FROM asyncsched_tasks WHERE id IN (SELECT value FROM json_each(?))"
+    found = {stands[0]: stands for stands in db.execute(query, (json.dumps(list(tasks)),))}
+    return [found[task] for task in tasks if task in found]
+
+
+@crash_points.unit("fire", lambda done: done[0])
 def fire(db: sqlite3.Connection, now_us: int, orders: Sequence[Order]) -> tuple[set[str], list[Row]]:
     """Carry out the orders that count: their tasks, and the runs that became skips as others stand for them."""
     unit = Unit(db, now_us)
     won, merged = set(), []
-    for task, version, was_us, next_us, runs, skips, counted in orders:
+    for task, version, was_us, next_us, runs, skips, counted, met in orders:
         if was_us is not None and was_us > now_us:
+            continue
+        if met is not None and not still_met(db, now_us, task, met):
             continue
         moved = db.execute(
             "UPDATE asyncsched_tasks SET next_at = ?, made = made + ? WHERE id = ? AND version = ? AND next_at IS ?",
@@ -187,6 +308,7 @@ def fire(db: sqlite3.Connection, now_us: int, orders: Sequence[Order]) -> tuple[
     return won, merged
 
 
+@crash_points.unit("submit", lambda done: None in done)
 def submit(db: sqlite3.Connection, now_us: int, runs: Sequence[New]) -> list[tuple[Row, bool] | None]:
     """Write the runs; for each the other one that stands for it, if any, and whether that took over from it."""
     unit = Unit(db, now_us)
@@ -215,12 +337,3 @@ def _fired(db: sqlite3.Connection, task: str) -> dict[tuple[str, int | None], st
         (task,),
     )
     return {(of, at_us): run_id for of, at_us, run_id in found}
-
-
-def _edit(db: sqlite3.Connection) -> int:
-    """The next version of whatever task: one that is dropped and comes back never has a version that it had before."""
-    (value,) = db.execute(
-        "INSERT INTO asyncsched_counts VALUES ('edits', 1) ON CONFLICT (name) DO UPDATE SET value = value + 1 "
-        "RETURNING value"
-    ).fetchall()[0]
-    return int(value)

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from asyncsched.deadlines import lapses_us
+from asyncsched.limits import Idempotency
 from asyncsched.merge import merge, merged_reason, stands_until_us
-from asyncsched.run import Run, RunStatus, Settled
+from asyncsched.policy import NO_LIMIT
+from asyncsched.run import Run, RunStatus, Settled, Terms
+from asyncsched.stores._sqlite.alone import finish
+from asyncsched.stores._sqlite.keys import end_keys, keep_key, run_of_key
+from asyncsched.stores._sqlite.marred import row_said
 from asyncsched.stores._sqlite.places import pass_on
 from asyncsched.stores._sqlite.rows import (
     BLOCKED,
@@ -21,6 +27,7 @@ from asyncsched.stores._sqlite.rows import (
     bare_run,
     needs_of,
     terms_of,
+    terms_text,
 )
 
 HISTORY_LIMIT = 100  # of tasks that were never declared
@@ -101,6 +108,24 @@ class Unit:
     def submit(self, new: New) -> tuple[Row, bool] | None:
         """Write a run unless another stands for it: that one, and whether it took over; ``None`` if it is written."""
         terms = terms_of(new.row.terms)
+        if terms.idempotency is not None:
+            return self._submit_keyed(new, terms, terms.idempotency)
+        return self._submit(new, terms)
+
+    def _submit_keyed(self, new: New, terms: Terms, given: Idempotency) -> tuple[Row, bool] | None:
+        """The same of a run with an idempotency key: whatever run it is, it stands for the key."""
+        earlier = run_of_key(self.db, given.key, self.now_us)
+        if earlier is not None:
+            return earlier, False
+        answer = self._submit(new, terms)
+        row = new.row if answer is None else answer[0]
+        keep_key(self.db, given, row, self.now_us)
+        if answer is not None and terms_of(row.terms).idempotency is None:  # how it ends is to be known by the key
+            kept = terms_text(terms_of(row.terms)._replace(idempotency=given))
+            self.db.execute("UPDATE asyncsched_runs SET terms = ? WHERE id = ?", (kept, row.id))
+        return answer
+
+    def _submit(self, new: New, terms: Terms) -> tuple[Row, bool] | None:
         if terms.once is None or terms.once_key is None:
             self.write(new)
             return None
@@ -182,13 +207,14 @@ class Unit:
         Whether others need it; ``None`` if there is no such run in this state any more, and nothing was done.
         """
         gone = self.db.execute(
-            f"DELETE FROM asyncsched_runs WHERE id = ? AND token = ? AND state {state} RETURNING args, flow, edges",
+            f"DELETE FROM asyncsched_runs WHERE id = ? AND token = ? AND state {state} "
+            "RETURNING args, terms, flow, edges",
             (row.id, row.token - 1),
         ).fetchall()
         if not gone:
             return None
-        args, flow, edges = gone[0]
-        row = row._replace(args=args, flow=flow, edges=edges) if row.flow is None else row._replace(args=args)
+        args, said, flow, edges = gone[0]
+        row = row._replace(args=args, terms=said, flow=flow or row.flow, edges=edges if row.flow is None else row.edges)
         needed = self._any_needs() and self._end_in_graph(row)
         self.record(row)
         if row.terms is not None:
@@ -197,6 +223,8 @@ class Unit:
                 self._keys.add(terms.limit_key)
             if terms.once_key is not None:
                 self._end_standing(row, terms.once_key)
+            if terms.idempotency is not None:
+                end_keys(self.db, row)
         if row.flow is not None and row.status == _SUCCESS:
             self.db.execute(
                 "INSERT INTO asyncsched_marks (task, succeeded) VALUES (?, ?) "
@@ -204,6 +232,12 @@ class Unit:
                 (row.task, json.dumps(row)),
             )
         return needed
+
+    def end_all(self, rows: Sequence[Row]) -> list[bool | None]:
+        """``end`` each of these runs, which ran."""
+        done = finish(self.db, rows)
+        self._ended.update(done.values())
+        return [False if row.id in done else self.end(row, "= 1") for row in rows]
 
     def record(self, row: Row) -> None:
         """Write what has ended into the history."""
@@ -214,7 +248,7 @@ class Unit:
         """End a run that waits, as is said; how it then stands, ``None`` if it no longer waits."""
         ended = row._replace(
             status=settled.status.value,
-            reason=settled.reason,
+            reason=None if settled.reason is None else str(settled.reason),  # as it is read, not of an enum
             token=row.token + 1,
             finished_at=settled.at_us,
             error=error,
@@ -226,6 +260,9 @@ class Unit:
         """Forget the oldest of the task, beyond what it keeps. What somebody still needs the result of stays."""
         found = self.db.execute("SELECT history_limit FROM asyncsched_tasks WHERE id = ?", (task,)).fetchone()
         (limit,) = found or (HISTORY_LIMIT,)
+        limit = limit if type(limit) is int else HISTORY_LIMIT
+        if limit >= NO_LIMIT:
+            return
         last = self.db.execute(
             "SELECT seq FROM asyncsched_history WHERE task = ? ORDER BY seq DESC LIMIT 1 OFFSET ?", (task, limit)
         ).fetchone()
@@ -257,7 +294,7 @@ class Unit:
         found = self.db.execute("SELECT run, ended FROM asyncsched_standing WHERE key = ?", (key,)).fetchone()
         if found is None:
             return None
-        return live_row(self.db, found[0]) if found[1] is None else Row(*json.loads(found[1]))
+        return live_row(self.db, found[0]) if found[1] is None else row_said(found[1])
 
     def _end_standing(self, row: Row, key: str) -> None:
         if not self.db.execute("SELECT 1 FROM asyncsched_standing WHERE key = ? AND run = ?", (key, row.id)).fetchone():

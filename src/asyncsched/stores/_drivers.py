@@ -1,0 +1,38 @@
+"""Connections of others: which driver one is of, by the name of its module, and the driver's own behind a wrapper."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+
+def driver_of(connection: object) -> str:
+    """The package that the connection comes from, such as ``"sqlite3"``, ``"aiosqlite"`` or ``"sqlalchemy"``.
+
+    A class of the user's own that is derived from a driver's counts as the driver's.
+    """
+    packages = [kind.__module__.partition(".")[0] for kind in type(connection).__mro__]
+    return next((package for package in packages if package in _KNOWN), packages[0])
+
+
+async def driver_connection(connection: Any) -> object:
+    """The driver's own connection; SQLAlchemy's (a connection or a session, plain or asyncio) has it inside.
+
+    What SQLAlchemy is to commit or to roll back has begun then.
+    """
+    if driver_of(connection) != "sqlalchemy":
+        return connection
+    if hasattr(connection, "get_bind"):  # a session
+        connection = await _settled(connection.connection())
+    if not connection.in_transaction():
+        await _settled(connection.begin())
+    asks = getattr(connection, "get_raw_connection", None)
+    raw = connection.connection if asks is None else await asks()
+    return raw.driver_connection
+
+
+async def _settled(value: Any) -> Any:
+    return await value if inspect.isawaitable(value) else value
+
+
+_KNOWN = frozenset(("sqlite3", "aiosqlite", "sqlalchemy"))

@@ -1,0 +1,59 @@
+"""Runs of a SQLite file that somebody in this process holds, and which of them the engine counts."""
+
+from __future__ import annotations
+
+from typing import Any
+from weakref import WeakValueDictionary
+
+from asyncsched.run import FINAL, Run
+from asyncsched.stores._doubles import Doubles
+
+
+class HeldRuns:
+    """Runs by their ids: each is one object."""
+
+    def __init__(self) -> None:
+        self._runs: WeakValueDictionary[str, Run[Any]] = WeakValueDictionary()
+        self.counted: dict[str, Run[Any]] = {}
+        """Those on their way that the engine counts and that do not run here: where they end, it is to be told."""
+        self.here: set[str] = set()
+        """The ids of those that run here."""
+        self.doubles = Doubles()
+
+    def get(self, run_id: str) -> Run[Any] | None:
+        """The run of this id, if somebody here holds it."""
+        return self._runs.get(run_id)
+
+    def hold(self, run: Run[Any]) -> None:
+        """Know a run that there may be one day."""
+        self._runs[run.id] = run
+
+    def keep(self, run: Run[Any]) -> None:
+        """Know a run that was made here."""
+        self._runs[run.id] = run
+        if run.status not in FINAL and run.id not in self.here:
+            self.counted[run.id] = run
+
+    def counts(self, run_id: str) -> bool:
+        """Whether the engine counts this run among those that are on their way."""
+        run = self.counted.get(run_id)
+        return run_id in self.here or (run is not None and run.counted)
+
+    def again(self, run: Run[Any]) -> None:
+        """Know that a run waits once more that ran here."""
+        self.here.discard(run.id)
+        self.counted[run.id] = run
+
+    def lose(self) -> list[Run[Any]]:
+        """Know that what runs here is others' by now: these, each as its attempt knows it."""
+        found = map(self._runs.get, self.here)
+        lost = [run for run in found if run is not None]
+        for run in lost:
+            self._runs[run.id] = self.counted[run.id] = self.doubles.lose(run)
+        self.here.clear()
+        return lost
+
+    def awaited(self) -> list[Run[Any]]:
+        """The runs that have not ended here and that somebody waits for."""
+        runs = [*self._runs.values(), *self.doubles.lost()]
+        return [run for run in runs if run.waiters is not None and run.status not in FINAL]

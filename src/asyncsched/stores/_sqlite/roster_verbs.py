@@ -1,0 +1,71 @@
+"""The verbs about which tasks are kept, and which of them any node declares, on SQLite."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Collection
+from typing import Any
+
+from asyncsched.stored import StoredTask, Unserved
+from asyncsched.stores._roster import RosterVerbs
+from asyncsched.stores._sqlite.presence import Presence
+from asyncsched.stores._sqlite.roster import listed, park_unserved, since, unserved
+from asyncsched.stores._sqlite.tasks import STANDING, standing_of
+
+
+class RosterDesk(Presence, RosterVerbs):
+    """Which tasks there are, at a SQLite file."""
+
+    async def tasks(self, task_ids: Collection[str] | None = None) -> list[StoredTask]:
+        asked = None if task_ids is None else list(task_ids)
+
+        def work(db: sqlite3.Connection) -> tuple[list[tuple[Any, ...]], dict[str, int]]:
+            found = listed(db, asked, STANDING)
+            retired = [columns[0] for columns in found if not columns[-4]]
+            return found, since(db, retired) if retired else {}
+
+        found, went = await self._read(work)
+        return [_stored(columns, went.get(columns[0])) for columns in found]
+
+    async def due(self, limit: int) -> list[str]:
+        query = (
+            "SELECT id FROM asyncsched_tasks WHERE next_at IS NOT NULL AND paused_until_at IS NULL "
+            "ORDER BY next_at, id LIMIT ?"
+        )
+        found: list[str] = await self._read(lambda db: [task for (task,) in db.execute(query, (limit,))])
+        return found
+
+    async def park_unserved(self) -> list[Unserved]:
+        served = self._declares.__contains__
+        if not await self._read(lambda db: unserved(db, served)):  # as it nearly always is
+            return []
+        parked: list[Unserved] = await self._write(lambda db, _now_us: park_unserved(db, served))
+        return parked
+
+
+def _stored(columns: tuple[Any, ...], retired_us: int | None) -> StoredTask:
+    *standing, served, waiting, running, parked = columns
+    stands = standing_of(tuple(standing))
+    return StoredTask(
+        task=stands.task,
+        trigger=stands.trigger,
+        coded=stands.coded,
+        next_us=stands.next_us,
+        paused_until_us=stands.paused_until_us,
+        overrides=stands.overrides,
+        retired=not served,
+        retired_us=retired_us,
+        waiting=waiting,
+        running=running,
+        parked=parked,
+        metadata=_metadata(standing[10]),
+    )
+
+
+def _metadata(text: str | None) -> dict[str, Any]:
+    try:
+        said = json.loads(text or "{}")
+    except (ValueError, TypeError, RecursionError):
+        return {}
+    return said if isinstance(said, dict) else {}
