@@ -67,7 +67,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def faults(session: nox.Session) -> None:
-    """The fault tests in their long form: some 20 minutes. Arguments are pytest's; the seed is printed at the top."""
+    """The fault tests in their long form: half an hour. Arguments are pytest's; the seed is printed at the top."""
     session.install("-e", ".[all]", *group("test"))
     session.run("pytest", "-rP", *(session.posargs or ["tests/faults"]), env={"ASYNCSCHED_FAULTS": "long"})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from functools import cache
+from functools import cache, lru_cache
 
 from asyncsched.errors import DurationError
 
@@ -64,6 +64,7 @@ def _refusal(text: str) -> str:
     return f"{shown!r} is not a duration: write numbers with their units, largest first: '5s', '1h30m', '2 days'"
 
 
+@lru_cache(256)  # a program has few, and asks for those of all its tasks when they are stored
 def format_duration(duration: timedelta) -> str:
     """A short text that ``parse_duration`` reads back as the same duration, e.g. ``"1h30m"``.
 

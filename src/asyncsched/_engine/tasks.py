@@ -259,7 +259,10 @@ class Tasks:
         return await explain(self._armed(task_id), Sight.of(engine, task_id), last)
 
     async def list(self, *, tag: str | None = None, group: str | None = None) -> list[Task[..., Any]]:
-        """The tasks, in the order of their declaration: all, those with a tag, those of a group."""
+        """The tasks: all, those with a tag, those of a group.
+
+        In the order of their declaration; of more than 1,000 those come first that were due first at the start.
+        """
         tasks = [armed.task for armed in self._engine().living.tasks.values()]
         return [task for task in tasks if (tag is None or tag in task.tags) and group in (None, task.group)]
 

@@ -277,7 +277,8 @@ class Store(GraphVerbs, UpkeepVerbs, TransactionVerbs, RosterVerbs):
         """Write runs that no trigger made; for each the run that stands: itself, unless ``merge`` says otherwise.
 
         That is told the run that stands for the same ``once_key``: the last that was written with it, live, or ended
-        and kept as long as ``stands_until_us`` says. The runs of one call follow one another. What is below a run in
+        and kept as long as ``stands_until_us`` says. The token of one that moved grows: whoever else holds it, at any
+        node, and claims it has what it took over. The runs of one call follow one another. What is below a run in
         its flow is written only if that is; else the same run stands for it.
 
         Before all this, one whose terms have an ``idempotency`` key is the run that a submit with the same key gave,

@@ -30,6 +30,7 @@ class StandingRuns:
             return run, False
         if verdict == "moved":
             earlier.terms, earlier.args, earlier.kwargs = run.terms, run.args, run.kwargs
+            earlier.token += 1
         return earlier, verdict == "moved"
 
     def fired(self, run: Run[Any], now_us: int) -> bool:

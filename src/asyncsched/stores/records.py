@@ -194,9 +194,10 @@ class Restored:
 
 def declaration_to_json(value: object) -> Any:
     """A declaration as JSON values: triggers are what makes them equal."""
-    if isinstance(value, Trigger):
-        return value.to_json()
-    return [declaration_to_json(item) for item in value] if isinstance(value, tuple) else value
+    if isinstance(value, tuple):
+        return [declaration_to_json(item) for item in value]
+    # Texts first: to ask whether something is a trigger takes longer than all else here.
+    return value.to_json() if not isinstance(value, str) and isinstance(value, Trigger) else value
 
 
 def declaration_from_json(value: Any) -> object:

@@ -200,18 +200,12 @@ class SQLiteStore(GraphDesk, SchemaDesk, UpkeepDesk, TransactionDesk, RosterDesk
             return await self._insert(runs)
         rows = [self._known.new(run) for run in runs]
 
-        def take(answer: list[tuple[Row, bool] | None]) -> list[Run[Any]]:
+        def take(answer: list[Row | None]) -> list[Run[Any]]:
             standing = []
             for run, other in zip(runs, answer, strict=True):
                 if other is None:
                     self._made([run])
-                    standing.append(run)
-                    continue
-                row, moved = other
-                stands = self._known.take(row, {})
-                if moved:
-                    self._known.move(stands, row, run)
-                standing.append(stands)
+                standing.append(run if other is None else self._known.take(other, {}))
             return standing
 
         standing: list[Run[Any]] = await self._write(lambda db, now_us: stored.submit(db, now_us, rows), take)

@@ -163,6 +163,8 @@ def _field_names(kind: type[Trigger]) -> tuple[str, ...]:
 def _encode(value: Any) -> Any:
     if value is None or type(value) in _AS_THEY_ARE:
         return value
+    if type(value) is timedelta:
+        return {"duration": format_duration(value)}
     match value:
         case Trigger():
             return value.to_json()

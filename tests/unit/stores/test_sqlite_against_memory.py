@@ -40,7 +40,8 @@ names, counts = st.sampled_from(TASKS), st.integers(0, 4)
 
 
 def shown(run: Run[Any]) -> tuple[Any, ...]:
-    failed = None if run.error is None else type(run.error).__name__
+    # What is raised comes back from a file as an error that says so.
+    failed = run.error is not None
     return (run.id, run.task, run.status, run.reason, run.attempt, run.due_us, run.scheduled_us, run.args, failed)
 
 

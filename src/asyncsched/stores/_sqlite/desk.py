@@ -18,7 +18,7 @@ from asyncsched.stores._sqlite.connection import Synchronous
 from asyncsched.stores._sqlite.held import HeldRuns
 from asyncsched.stores._sqlite.marred import check, shown
 from asyncsched.stores._sqlite.recent import RecentRuns
-from asyncsched.stores._sqlite.rows import Row, fill, row_of, run_of, terms_of
+from asyncsched.stores._sqlite.rows import Row, refill, row_of, run_of
 from asyncsched.stores._sqlite.threads import DatabaseThread, Take, Work
 from asyncsched.stores._sqlite.unit import New, needs_of_run
 from asyncsched.values import VALUE_LIMIT, Values
@@ -81,7 +81,7 @@ class KnownRuns(HeldRuns):
             self._runs[row.id] = run
         elif row.token > run.token:
             check(row)
-            fill(run, row, values)
+            refill(run, row, values)
         self._complete(run, upstreams)
         if run.waiters is not None and run.status in FINAL:
             run.wake_waiters()
@@ -135,11 +135,6 @@ class KnownRuns(HeldRuns):
             found += [] if upstream is None else [upstream]
         edges.upstreams = tuple(found)
 
-    def move(self, run: Run[Any], row: Row, new: Run[Any]) -> None:
-        """Let a run take over the instant, terms and arguments of a newer one."""
-        run.due_us, run.terms = row.due_at, terms_of(row.terms)
-        run.args, run.kwargs = new.args, new.kwargs
-
     def matter(self, runs: Iterable[Run[Any]]) -> None:
         """Let these know that others need them."""
         for run in runs:
@@ -157,6 +152,7 @@ class KnownRuns(HeldRuns):
     def recall(self, task: str, rows: Sequence[Row]) -> None:
         """Remember the ended runs of a task, oldest first, unless the newest is known."""
         self.recent.recall(task, rows[-1].id, lambda: self.take_all(rows, {}))
+
 
 class Desk:
     """A SQLite file, as one node works at it: asks the threads, and keeps the runs that are known here."""

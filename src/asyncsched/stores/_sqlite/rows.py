@@ -142,6 +142,19 @@ def fill(run: Run[Any], row: Row, values: Values) -> None:
             run.edges.blocked = row.edges is not None and '"blocked"' in row.edges
 
 
+def refill(run: Run[Any], row: Row, values: Values) -> None:
+    """Let a run that was read or written before be what a later row says; its edges aside.
+
+    Raises:
+        ArgumentsError: it was moved, and its arguments do not fit; the run is as it was.
+    """
+    # Only one that has not started is moved: it takes over the terms, which have the debounce, and the arguments.
+    if run.first_us is None and row.terms is not None and isinstance((terms := terms_of(row.terms)).once, Debounce):
+        _give_arguments(run, row, values, {})
+        run.terms = terms
+    fill(run, row, values)
+
+
 def run_of(row: Row, values: Values, upstreams: Mapping[str, Run[Any]]) -> Run[Any]:
     """A new run as the row says; ``upstreams`` has those that it needs, by id.
 
@@ -155,14 +168,17 @@ def run_of(row: Row, values: Values, upstreams: Mapping[str, Run[Any]]) -> Run[A
     run.retry_of = row.retry_of
     run.edges = _edges_of(row, upstreams)
     fill(run, row, values)
-    if row.args is not None:
-        try:
-            run.args, run.kwargs = values.load_arguments(row.args, upstreams)
-        except ArgumentsError as error:
-            if not run.status.final:
-                raise
-            run.args = (Unstored("stored arguments", str(error)),)
+    _give_arguments(run, row, values, upstreams)
     return run
+
+
+def _give_arguments(run: Run[Any], row: Row, values: Values, upstreams: Mapping[str, Run[Any]]) -> None:
+    try:
+        run.args, run.kwargs = values.load_arguments(row.args, upstreams)
+    except ArgumentsError as error:
+        if not _STATUS[row.status].final:
+            raise
+        run.args, run.kwargs = (Unstored("stored arguments", str(error)),), {}
 
 
 def needs_of(row: Row) -> list[str]:

@@ -309,10 +309,10 @@ def fire(db: sqlite3.Connection, now_us: int, orders: Sequence[Order]) -> tuple[
 
 
 @crash_points.unit("submit", lambda done: None in done)
-def submit(db: sqlite3.Connection, now_us: int, runs: Sequence[New]) -> list[tuple[Row, bool] | None]:
-    """Write the runs; for each the other one that stands for it, if any, and whether that took over from it."""
+def submit(db: sqlite3.Connection, now_us: int, runs: Sequence[New]) -> list[Row | None]:
+    """Write the runs; for each the other one that stands for it, if any."""
     unit = Unit(db, now_us)
-    found: list[tuple[Row, bool] | None] = []
+    found: list[Row | None] = []
     merged: dict[str, Row] = {}
     fired = _fired(db, runs[0].row.task) if runs and terms_of(runs[0].row.terms).backfill else None
     for new in runs:
@@ -321,10 +321,11 @@ def submit(db: sqlite3.Connection, now_us: int, runs: Sequence[New]) -> list[tup
         if stands is None and fired is not None and row.scheduled_at is not None:
             earlier = fired.setdefault((row.task, row.scheduled_at), row.id)
             stands = None if earlier == row.id else any_row(db, earlier)
-        answer = unit.submit(new) if stands is None else (stands, False)
-        if answer is not None:
-            merged[row.id] = answer[0]
-        found.append(answer)
+        if stands is None:
+            stands = unit.submit(new)
+        if stands is not None:
+            merged[row.id] = stands
+        found.append(stands)
     unit.close()
     return found
 

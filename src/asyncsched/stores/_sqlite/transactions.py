@@ -35,7 +35,7 @@ class TransactionDesk(Watch, TransactionVerbs):
         new = [self._known.new(run) for run in runs]
         now_us, path = self._clock.now_us(), self._path
 
-        def work(db: sqlite3.Connection) -> list[tuple[Row, bool] | None]:
+        def work(db: sqlite3.Connection) -> list[Row | None]:
             with enlisted(db, path):
                 return stored.submit(db, now_us, new)
 
@@ -51,7 +51,7 @@ class TransactionDesk(Watch, TransactionVerbs):
             if other is None:
                 self._known.hold(run)
                 self._watch(run)
-            standing.append(run if other is None else self._known.take(other[0], {}))
+            standing.append(run if other is None else self._known.take(other, {}))
         self._follow(_PATIENCE)
         return standing
 

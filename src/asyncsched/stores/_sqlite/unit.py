@@ -105,27 +105,27 @@ class Unit:
         elif state == QUEUED:
             self.settle_keys()  # who comes first has its place before the next one comes
 
-    def submit(self, new: New) -> tuple[Row, bool] | None:
-        """Write a run unless another stands for it: that one, and whether it took over; ``None`` if it is written."""
+    def submit(self, new: New) -> Row | None:
+        """Write a run unless another stands for it: that one; ``None`` if it is written."""
         terms = terms_of(new.row.terms)
         if terms.idempotency is not None:
             return self._submit_keyed(new, terms, terms.idempotency)
         return self._submit(new, terms)
 
-    def _submit_keyed(self, new: New, terms: Terms, given: Idempotency) -> tuple[Row, bool] | None:
+    def _submit_keyed(self, new: New, terms: Terms, given: Idempotency) -> Row | None:
         """The same of a run with an idempotency key: whatever run it is, it stands for the key."""
         earlier = run_of_key(self.db, given.key, self.now_us)
         if earlier is not None:
-            return earlier, False
-        answer = self._submit(new, terms)
-        row = new.row if answer is None else answer[0]
+            return earlier
+        stands = self._submit(new, terms)
+        row = stands or new.row
         keep_key(self.db, given, row, self.now_us)
-        if answer is not None and terms_of(row.terms).idempotency is None:  # how it ends is to be known by the key
+        if stands is not None and terms_of(row.terms).idempotency is None:  # how it ends is to be known by the key
             kept = terms_text(terms_of(row.terms)._replace(idempotency=given))
             self.db.execute("UPDATE asyncsched_runs SET terms = ? WHERE id = ?", (kept, row.id))
-        return answer
+        return stands
 
-    def _submit(self, new: New, terms: Terms) -> tuple[Row, bool] | None:
+    def _submit(self, new: New, terms: Terms) -> Row | None:
         if terms.once is None or terms.once_key is None:
             self.write(new)
             return None
@@ -139,18 +139,19 @@ class Unit:
             self.write(new)
             return None
         if verdict == "same":
-            return earlier, False
-        moved = earlier._replace(due_at=new.row.due_at, terms=new.row.terms, args=new.row.args)
+            return earlier
+        # Its token grows: whoever holds it, in whichever process, then knows that it is not as it was.
+        moved = earlier._replace(due_at=new.row.due_at, terms=new.row.terms, args=new.row.args, token=earlier.token + 1)
         state = self._waits(moved.due_at, terms.limit_key)
         self.db.execute(
-            "UPDATE asyncsched_runs SET due_at = ?, terms = ?, args = ?, state = ?, queue = ?, priority = ?, "
-            "grouped = ?, limit_key = ?, arrived_at = ?, lapses_at = ? WHERE id = ?",
+            "UPDATE asyncsched_runs SET due_at = ?, terms = ?, args = ?, token = ?, state = ?, queue = ?, "
+            "priority = ?, grouped = ?, limit_key = ?, arrived_at = ?, lapses_at = ? WHERE id = ?",
             (
-                *(moved.due_at, moved.terms, moved.args, state, terms.queue, terms.priority, terms.group),
-                *(terms.limit_key, max(moved.due_at, self.now_us), lapses_us(bare_run(moved)), moved.id),
+                *(moved.due_at, moved.terms, moved.args, moved.token, state, terms.queue, terms.priority),
+                *(terms.group, terms.limit_key, max(moved.due_at, self.now_us), lapses_us(bare_run(moved)), moved.id),
             ),
         )
-        return moved, True
+        return moved
 
     def fire(self, new: New) -> Row | None:
         """Write the run of a fire; if another stands for it the record of its skip, which is the answer."""

@@ -164,7 +164,8 @@ class SharedPromises:
         assert (run.args, run.due_us, run.priority) == ((moves,), START_US + (5 + moves) * SECOND, moves)
         assert (run.status, run.attempt, run.token) == (RunStatus.RUNNING, 1, moves + 1)
         await end(store, run)
-        assert (await heard(second, moved.id)).args == (moves,)
+        assert await second.run(held.id) is moved
+        assert (moved.status, moved.args, moved.token) == (RunStatus.SUCCESS, (moves,), moves + 2)
 
     async def test_of_two_edits_of_one_version_one_is_written(self, store: Store, second: Store) -> None:
         before = await store.put_task(declared())
