@@ -243,5 +243,15 @@ async def test_a_bad_row_of_history_is_listed_among_the_others_and_cannot_be_rep
     async with Scheduler(f"sqlite:///{path}", registry=tasks) as scheduler:
         found = {run.id: run for run in await scheduler.runs.list(task="poor")}
         assert found.keys() == ids
-        with pytest.raises(ArgumentsError, match="cannot be repeated: .* nested more than 32 deep"):
+        with pytest.raises(ArgumentsError, match=r"cannot be repeated: .* nested more than 32 deep"):
             await scheduler.runs.retry(again)
+
+
+@pytest.mark.parametrize("column", ["id", "task", "queue", "grouped"])
+async def test_a_name_that_is_no_text_holds_up_nobody(tmp_path: Path, column: str) -> None:
+    path = tmp_path / "jobs.db"
+    await a_run(path, **{column: b"\xff\xfe"})
+    await healthy_go_on(path)
+    ((state, reason),) = rows(path, "SELECT state, reason FROM asyncsched_runs WHERE task != 'hourly'")
+    assert (state, reason) == (5, f"parked, it cannot be read: its {column} cannot be that")
+    await healthy_go_on(path)  # it is a text by now

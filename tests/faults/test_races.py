@@ -20,8 +20,9 @@ def over(crew: Crew) -> bool:
     return set(watermarks.values()) == {None} and not any(record.live for record in sqlite_records(crew.path))
 
 
+@pytest.mark.feature("NB9")
 @pytest.mark.timeout(1800 if LONG else 150)
-def test_each_fire_becomes_one_run_however_many_race_for_it(tmp_path: Path) -> None:
+def test_nb9_each_fire_becomes_one_run_however_many_race_for_it(tmp_path: Path) -> None:
     # Ahead, so that all racers are there when it begins.
     with Crew(tmp_path / "crew").declare(ahead_s=4, **GRIDS) as crew:
         racers = [crew.start("fire", **GRIDS) for _ in range(RACERS)]

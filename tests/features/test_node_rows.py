@@ -40,8 +40,9 @@ async def test_nb11_a_stalled_owner_is_fenced_off_and_sees_that_it_is_lost(url: 
             assert (over["status"], over["value"]) == ("SUCCESS", other.pid)
 
 
+@pytest.mark.feature("NB10")
 @pytest.mark.feature("PQ11")
-async def test_pq11_after_kill_9_another_node_runs_it_and_there_is_one_record(url: str, tmp_path: Path) -> None:
+async def test_pq11_nb10_after_kill_9_another_node_runs_it_and_there_is_one_record(url: str, tmp_path: Path) -> None:
     async with node(url) as first:
         run_id = await first.submit("work", 60.0, 0.0)
         began = await first.said("began", run_id)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sqlite3
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -74,58 +72,6 @@ async def test_pq1_a_task_without_a_trigger_is_a_background_job(make: Make) -> N
         runs = await scheduler.runs.list()
         assert {one.status for one in runs} == {RunStatus.SUCCESS}
         assert {one.scheduled_us for one in runs} == {None}
-
-
-@pytest.mark.feature("PQ3")
-async def test_pq3_a_run_is_submitted_now_or_for_later_or_within_the_transaction_of_the_caller(tmp_path: Path) -> None:
-    registry, path, started = Registry(), tmp_path / "app.db", []
-
-    @registry.task
-    async def welcome(user: int) -> None:
-        started.append((user, datetime.now(UTC)))
-
-    async with Scheduler(f"sqlite:///{path}", registry=registry) as scheduler, asyncio.timeout(30):
-        at = datetime.now(UTC) + timedelta(milliseconds=300)
-        later = await welcome.using(at=at).submit(0)
-        with closing(sqlite3.connect(path)) as own:
-            own.execute("CREATE TABLE users (id INTEGER PRIMARY KEY)")
-            own.execute("INSERT INTO users VALUES (1)")
-            await welcome.using(connection=own).submit(1)
-            own.rollback()
-            own.execute("INSERT INTO users VALUES (2)")
-            run = await welcome.using(connection=own).submit(2)
-            assert await scheduler.runs.list(status="PENDING") == [later]  # nobody sees what is not committed
-            own.commit()
-            await run
-            users = own.execute("SELECT id FROM users").fetchall()
-        await later
-    assert sorted(user for user, _when in started) == [0, 2]
-    assert users == [(2,)]
-    assert min(when for user, when in started if user == 0) >= at
-
-
-@pytest.mark.feature("PQ3")
-async def test_pq3_a_connection_to_elsewhere_is_refused_and_says_what_would_be_right(
-    make: Make, tmp_path: Path
-) -> None:
-    registry = Registry()
-
-    @registry.task
-    async def welcome(user: int) -> None: ...
-
-    elsewhere = [
-        sqlite3.connect(tmp_path / "other.db"),
-        sqlite3.connect(":memory:"),
-        sqlite3.connect(tmp_path / "jobs.db", isolation_level=None),
-        object(),
-    ]
-    async with make(registry) as scheduler:
-        for connection in elsewhere:
-            with pytest.raises(MisuseError, match=r"connect|sqlite|BEGIN"):
-                await welcome.using(connection=connection).submit(1)
-        assert await scheduler.runs.list() == []
-    for connection in elsewhere[:3]:
-        connection.close()
 
 
 class Order(BaseModel):
@@ -298,6 +244,46 @@ async def test_pq9_runs_are_cancelled_by_queue_task_tag_and_status(make: Make) -
         assert {run.status for run in more} == {RunStatus.CANCELLED}
         with pytest.raises(MisuseError, match="which runs"):
             await scheduler.runs.cancel()
+
+
+@pytest.mark.feature("PQ10")
+async def test_pq10_a_place_is_given_to_the_next_at_once_whatever_the_others_take(virtual: Any) -> None:
+    registry, began, ended = Registry(), datetime(2026, 1, 1, tzinfo=UTC), []
+
+    @registry.task
+    async def work(seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        ended.append(round((sched.now() - began).total_seconds(), 3))
+
+    async with virtual(Scheduler(registry=registry, max_running=50), at=began) as sched:
+        long = await work.submit(5)
+        short = await work.submit_many([(0.01,) for _ in range(200)])
+        await sched.advance("100ms")
+        assert {run.status for run in short} == {RunStatus.SUCCESS}
+        assert Counter(ended) == {0.01: 49, 0.02: 49, 0.03: 49, 0.04: 49, 0.05: 4}
+        assert long.status is RunStatus.RUNNING
+        await sched.advance("5s")
+    assert ended[-1] == 5
+
+
+@pytest.mark.feature("PQ10")
+async def test_pq10_at_a_file_too_no_run_waits_for_those_that_began_with_the_one_before_it(tmp_path: Path) -> None:
+    registry, over, now, most = Registry(), asyncio.Event(), 0, 0
+
+    @registry.task
+    async def work(number: int) -> None:
+        nonlocal now, most
+        now, most = now + 1, max(most, now + 1)
+        await (asyncio.sleep(0.01) if number else over.wait())
+        now -= 1
+
+    url = f"sqlite:///{tmp_path / 'jobs.db'}"
+    async with Scheduler(url, registry=registry, max_running=50) as scheduler, asyncio.timeout(20):
+        long, *short = await work.submit_many([(number,) for number in range(201)])
+        await asyncio.gather(*short)
+        assert (long.status, most) == (RunStatus.RUNNING, 50)
+        over.set()
+        await long
 
 
 @pytest.mark.feature("PQ13")

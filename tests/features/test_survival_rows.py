@@ -394,7 +394,8 @@ asyncio.run(main())
 
 
 @pytest.mark.feature("EA23")
-def test_ea23_a_retry_whose_process_was_killed_meanwhile_goes_on_at_its_instant(tmp_path: Path) -> None:
+@pytest.mark.feature("PQ7")
+def test_ea23_pq7_a_retry_whose_process_was_killed_meanwhile_goes_on_at_its_instant(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     with program(RETRIES, path, "fails") as killed:
         before = [told(killed) for _ in range(2)]

@@ -5,6 +5,10 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+from asyncsched.errors import MisuseError
+
+_KNOWN = frozenset(("sqlite3", "aiosqlite", "sqlalchemy"))
+
 
 def driver_of(connection: object) -> str:
     """The package that the connection comes from, such as ``"sqlite3"``, ``"aiosqlite"`` or ``"sqlalchemy"``.
@@ -19,11 +23,28 @@ async def driver_connection(connection: Any) -> object:
     """The driver's own connection; SQLAlchemy's (a connection or a session, plain or asyncio) has it inside.
 
     What SQLAlchemy is to commit or to roll back has begun then.
+
+    Raises:
+        MisuseError: it is something else of SQLAlchemy's, or SQLAlchemy does not let it be used as it stands.
     """
     if driver_of(connection) != "sqlalchemy":
         return connection
-    if hasattr(connection, "get_bind"):  # a session
-        connection = await _settled(connection.connection())
+    from sqlalchemy.exc import InvalidRequestError  # it is there: the connection is one of its objects
+
+    try:
+        return await _inside(connection)
+    except InvalidRequestError as error:
+        cure = "give one that is open and may begin a transaction"
+        raise MisuseError(
+            f"connection={type(connection).__name__} cannot be used as it stands ({error}): {cure}"
+        ) from error
+
+
+async def _inside(given: Any) -> object:
+    connection = await _settled(given.connection()) if hasattr(given, "get_bind") else given  # a session has one
+    if not hasattr(connection, "in_transaction"):
+        cure = "give a Connection, a Session, an AsyncConnection or an AsyncSession"
+        raise MisuseError(f"connection={type(given).__name__} of SQLAlchemy is no connection: {cure}")
     if not connection.in_transaction():
         await _settled(connection.begin())
     asks = getattr(connection, "get_raw_connection", None)
@@ -33,6 +54,3 @@ async def driver_connection(connection: Any) -> object:
 
 async def _settled(value: Any) -> Any:
     return await value if inspect.isawaitable(value) else value
-
-
-_KNOWN = frozenset(("sqlite3", "aiosqlite", "sqlalchemy"))

@@ -86,7 +86,7 @@ class SameAnswers(RuleBasedStateMachine):
     @rule(task=names, period=st.integers(1, 3))
     def declare(self, task: str, period: int) -> None:
         trigger = Every(f"{period}s")
-        one = Declared(task, (trigger,), trigger, self.clock.now_us() + period * SECOND, 5 + period)
+        one = Declared(task, (trigger,), trigger, self.clock.now_us() + period * SECOND, 100)
         answers = [self.ask(store.reconcile([one])) for store in self.stores]
         self.same([([(s.task, s.next_us, s.made) for s in a.standings], a.added, a.changed) for a in answers])
 

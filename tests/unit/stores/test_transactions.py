@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import aiosqlite
 import pytest
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.orm import Session, sessionmaker
 
+from asyncsched.clock import SystemClock
 from asyncsched.errors import MisuseError, StoreError
 from asyncsched.stores import MemoryStore
 from asyncsched.stores._drivers import driver_connection, driver_of
 from asyncsched.stores._sqlite.transactions import enlisted
+from asyncsched.stores.sqlite import SQLiteStore
 
 
 class Own(sqlite3.Connection):
@@ -46,30 +53,53 @@ def test_a_driver_is_known_by_its_module_also_behind_a_class_of_the_users(path: 
     assert driver_of(path) == "pathlib"
 
 
-class Wrapped:
-    """As SQLAlchemy's connections look from outside."""
-
-    def __init__(self, inner: object) -> None:
-        self.connection = self
-        self.driver_connection = inner
-        self.begun = 0
-
-    def in_transaction(self) -> bool:
-        return self.begun > 0
-
-    def begin(self) -> None:
-        self.begun += 1
+@pytest.fixture
+def engine(path: Path) -> Iterator[Engine]:
+    engine = create_engine(f"sqlite:///{path}")
+    yield engine
+    engine.dispose()
 
 
-Wrapped.__module__ = "sqlalchemy.engine.base"
+async def test_sqlalchemy_gives_the_drivers_own_and_begins_what_is_to_be_committed(engine: Engine) -> None:
+    with engine.connect() as wrapped:
+        own = wrapped.connection.driver_connection
+        for _ in range(2):
+            assert await driver_connection(wrapped) is own
+        assert wrapped.in_transaction()
+        assert await driver_connection(own) is own
+        with Session(wrapped) as session:
+            assert await driver_connection(session) is own
 
 
-async def test_a_wrapper_gives_the_drivers_own_and_begins_what_is_to_be_committed(own: sqlite3.Connection) -> None:
-    wrapped = Wrapped(own)
-    for _ in range(2):
-        assert await driver_connection(wrapped) is own
-    assert wrapped.begun == 1
-    assert await driver_connection(own) is own
+async def test_the_asyncio_part_of_sqlalchemy_gives_the_drivers_own_too(path: Path) -> None:
+    engine = create_async_engine(f"sqlite+aiosqlite:///{path}")
+    async with engine.connect() as wrapped:
+        own: Any = await driver_connection(wrapped)
+        assert driver_of(own) == "aiosqlite"
+        assert wrapped.in_transaction()
+        async with AsyncSession(wrapped) as session:
+            assert await driver_connection(session) is own
+    with pytest.raises(MisuseError, match=r"AsyncConnection cannot be used as it stands .*closed"):
+        await driver_connection(wrapped)
+    with pytest.raises(MisuseError, match="has not been started"):
+        await driver_connection(engine.connect())
+    await engine.dispose()
+
+
+async def test_what_is_no_connection_of_sqlalchemy_is_refused(engine: Engine) -> None:
+    for given in (engine, sessionmaker(engine)):
+        with pytest.raises(MisuseError, match=f"{type(given).__name__} of SQLAlchemy is no connection: give"):
+            await driver_connection(given)
+    with engine.connect() as wrapped, wrapped.begin() as transaction:
+        with pytest.raises(MisuseError, match="RootTransaction of SQLAlchemy is no connection"):
+            await driver_connection(transaction)
+        wrapped.commit()
+        with pytest.raises(MisuseError, match=r"cannot be used as it stands .*closed transaction"):
+            await driver_connection(wrapped)
+    with pytest.raises(MisuseError, match=r"Connection cannot be used as it stands .*closed"):
+        await driver_connection(wrapped)
+    with Session() as session, pytest.raises(MisuseError, match="not bound"):
+        await driver_connection(session)
 
 
 def test_what_is_done_is_part_of_the_users_transaction(own: sqlite3.Connection, path: Path) -> None:
@@ -133,6 +163,63 @@ def test_a_connection_that_was_closed_says_so(own: sqlite3.Connection, path: Pat
     own.close()
     with pytest.raises(MisuseError, match="closed"), enlisted(own, str(path)):
         pytest.fail("it was let through")
+
+
+def test_a_connection_that_only_reads_says_so(path: Path) -> None:
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+        with pytest.raises(MisuseError, match=r"may only read .*: open it without mode=ro"), enlisted(db, str(path)):
+            db.execute("INSERT INTO t VALUES (1)")
+        db.rollback()
+    assert count(path) == 0
+
+
+def test_a_connection_of_another_thread_says_so(path: Path) -> None:
+    with ThreadPoolExecutor(1) as thread:
+        db = thread.submit(sqlite3.connect, path).result()
+        with pytest.raises(MisuseError, match="make it with check_same_thread=False"), enlisted(db, str(path)):
+            pytest.fail("it was let through")
+        thread.submit(db.close).result()
+
+
+def test_a_file_that_was_deleted_is_not_the_stores(own: sqlite3.Connection, path: Path) -> None:
+    path.unlink()
+    with pytest.raises(MisuseError, match=r"is one to .*app.db, and the store is in"), enlisted(own, str(path)):
+        pytest.fail("it was let through")
+
+
+def test_a_savepoint_of_the_user_is_undone_with_all_that_is_in_it(own: sqlite3.Connection, path: Path) -> None:
+    own.execute("INSERT INTO t VALUES (1)")
+    own.execute("SAVEPOINT mine")
+    with enlisted(own, str(path)):
+        own.execute("INSERT INTO t VALUES (2)")
+    own.execute("ROLLBACK TO mine")
+    with enlisted(own, str(path)):
+        own.execute("INSERT INTO t VALUES (3)")
+    own.commit()
+    assert own.execute("SELECT a FROM t").fetchall() == [(1,), (3,)]
+
+
+@pytest.fixture
+async def store(path: Path) -> AsyncIterator[SQLiteStore]:
+    store = SQLiteStore(path)
+    await store.open("n1", SystemClock())
+    yield store
+    await store.close()
+
+
+async def test_a_connection_of_aiosqlite_must_be_open(store: SQLiteStore, path: Path) -> None:
+    async with aiosqlite.connect(path) as own:
+        await store.submit_within(own, [])
+        with pytest.raises(MisuseError, match="Cursor is no connection to SQLite: give one of"):
+            await store.submit_within(await own.cursor(), [])
+    with pytest.raises(MisuseError, match=r"is not open .*: open it first"):
+        await store.submit_within(own, [])
+
+
+async def test_what_comes_from_elsewhere_is_refused(store: SQLiteStore, own: sqlite3.Connection, path: Path) -> None:
+    for given in (own.cursor(), str(path)):
+        with pytest.raises(MisuseError, match=f"{type(given).__name__} is no connection to SQLite: give one of"):
+            await store.submit_within(given, [])
 
 
 async def test_a_store_without_transactions_says_what_to_do(own: sqlite3.Connection) -> None:

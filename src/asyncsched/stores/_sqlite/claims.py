@@ -127,6 +127,8 @@ def _claim(unit: Unit, claim: Claim) -> tuple[list[Row], bool]:
         chosen: list[int] = []
         for seq, queue, group, task, lost in ready:
             if not claim.serves(task):
+                if task in others:  # it would be found for ever
+                    raise ValueError("the task of a run is no text")
                 others.add(task)
                 break
             # It is started by itself: if this process then dies at once, no others are to be blamed.
@@ -211,6 +213,8 @@ def _queues(db: sqlite3.Connection) -> list[str]:
     while row := db.execute(
         "SELECT queue FROM asyncsched_runs WHERE state = 0 AND queue > ? ORDER BY queue LIMIT 1", (last,)
     ).fetchone():
+        if row[0] == last:  # it would be found for ever
+            raise ValueError("the queue of a run is no text")
         last = row[0]
         found.append(last)
     return found

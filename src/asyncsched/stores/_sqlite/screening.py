@@ -17,6 +17,7 @@ from asyncsched.stores._sqlite.rows import PARKED, RUNNING
 
 log = logging.getLogger("asyncsched.stores")
 
+_NAMES = ("id", "task", "queue", "grouped", "limit_key", "flow", "maker", "owner")
 _REQUIRED_TEXTS = ("id", "task", "queue", "maker")
 _TEXTS = (
     *("terms", "args", "reason", "node", "result", "error", "notes", "retry_of", "flow", "edges"),
@@ -114,16 +115,35 @@ def screen(db: sqlite3.Connection, now_us: int) -> int:
     return len(found) + beside
 
 
+def repair(db: sqlite3.Connection) -> int:
+    """Put aside the live runs that bear a name which is no text, and make one of it; how many."""
+    asked = ", ".join(f"CAST({name} AS BLOB)" for name in _NAMES)
+    found = 0
+    for seq, *given in db.execute(f"SELECT seq, {asked} FROM asyncsched_runs").fetchall():
+        wrong = [(name, text) for name, text in zip(_NAMES, given, strict=True) if not _is_text(text)]
+        for name, text in wrong:
+            repaired = text.decode("utf-8", "replace")
+            db.execute(f"UPDATE OR IGNORE asyncsched_runs SET {name} = ? WHERE seq = ?", (repaired, seq))
+            db.execute(_PARK, (f"{PARKED_AS}: its {name} cannot be that", seq))
+        found += bool(wrong)
+    return found
+
+
+def _is_text(text: bytes | None) -> bool:
+    try:
+        return text is None or text.decode() is not None
+    except UnicodeDecodeError:
+        return False
+
+
 def mend(db: sqlite3.Connection, error: BaseException, now_us: Callable[[], int]) -> bool:
     """What to do about a request that failed by what it found in the file; whether it is worth another try."""
-    if read_anything(db, error):
-        return True
-    by_rows = not isinstance(error, sqlite3.Error | AsyncschedError | OSError)
+    by_rows = read_anything(db, error) or not isinstance(error, sqlite3.Error | AsyncschedError | OSError)
     if not (by_rows or getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_MISMATCH):
         return False
     try:
         db.execute("BEGIN IMMEDIATE")
-        found = screen(db, now_us())
+        found = repair(db) + screen(db, now_us())
         db.execute("COMMIT")
     except sqlite3.Error:
         return False
@@ -131,4 +151,4 @@ def mend(db: sqlite3.Connection, error: BaseException, now_us: Callable[[], int]
         if db.in_transaction:
             with suppress(sqlite3.Error):
                 db.execute("ROLLBACK")
-    return found > 0
+    return found > 0 or str(error).startswith("Could not decode")

@@ -42,10 +42,11 @@ class TransactionDesk(Watch, TransactionVerbs):
         own = await driver_connection(connection)
         if isinstance(own, sqlite3.Connection):
             answer = work(own)
-        elif driver_of(own) == "aiosqlite":
+        elif driver_of(own) == "aiosqlite" and hasattr(type(own), "in_transaction"):
             answer = await _on_its_thread(own, work)
         else:
-            raise MisuseError(f"connection={connection!r} is none to SQLite: give a sqlite3.Connection to {path}")
+            cure = f"give one of sqlite3, aiosqlite or SQLAlchemy to {path}"
+            raise MisuseError(f"connection={type(connection).__name__} is no connection to SQLite: {cure}")
         standing = []
         for run, other in zip(runs, answer, strict=True):
             if other is None:
@@ -68,7 +69,11 @@ class TransactionDesk(Watch, TransactionVerbs):
 
 async def _on_its_thread(connection: Any, work: Callable[[sqlite3.Connection], Any]) -> Any:
     """What ``work`` gives, on the thread that aiosqlite keeps for the connection."""
-    return await connection._execute(lambda: work(connection._conn))
+    try:
+        db = connection._conn
+    except ValueError as error:
+        raise MisuseError(f"connection= is not open ({error}): open it first, and close it after the commit") from error
+    return await connection._execute(work, db)
 
 
 @contextmanager
@@ -76,7 +81,8 @@ def enlisted(db: sqlite3.Connection, path: str) -> Iterator[None]:
     """The user's connection as the store's own are, in the user's transaction, of which a failure here undoes nothing.
 
     Raises:
-        MisuseError: it is not a connection to this file, may not be used on this thread, or has no transaction.
+        MisuseError: it is not a connection to this file, is closed, may only read, may not be used on this thread, or
+            has no transaction.
         StoreError: SQLite refuses.
     """
     try:
@@ -96,17 +102,23 @@ def enlisted(db: sqlite3.Connection, path: str) -> Iterator[None]:
         finally:
             db.row_factory, db.text_factory = shape
     except sqlite3.ProgrammingError as error:
-        cure = "make it with check_same_thread=False, and use it from one thread at a time"
+        cure = (
+            "leave it open, and if it is used on several threads, one at a time, make it with check_same_thread=False"
+        )
         raise MisuseError(f"this connection cannot be used here ({error}): {cure}") from error
     except sqlite3.Error as error:
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code == sqlite3.SQLITE_BUSY:
             raise StoreError(f"SQLite store {path}: {_BUSY} ({error})") from error
+        if code == sqlite3.SQLITE_READONLY:
+            cure = "open it without mode=ro, and leave PRAGMA query_only off"
+            raise MisuseError(f"this connection may only read ({error}): {cure}") from error
         raise store_error(path, error) from error
 
 
 def _check(db: sqlite3.Connection, path: str) -> None:
     file = next((name for _number, schema, name in db.execute("PRAGMA database_list") if schema == "main"), "")
-    if not (file and Path(file).exists() and Path(file).samefile(path)):
+    if not (file and _is_same(Path(file), path)):
         cure = f"connect to {path}, or name this file in Scheduler('sqlite:///...')"
         raise MisuseError(f"connection= is one to {file or 'a database in memory'}, and the store is in {path}: {cure}")
     if db.in_transaction:
@@ -115,3 +127,10 @@ def _check(db: sqlite3.Connection, path: str) -> None:
         cure = "execute BEGIN IMMEDIATE first, or leave connection= out"
         raise MisuseError(f"connection= has no transaction open, and would commit each statement by itself: {cure}")
     db.execute("BEGIN IMMEDIATE")
+
+
+def _is_same(file: Path, path: str) -> bool:
+    try:
+        return file.samefile(path)
+    except FileNotFoundError:  # one of them was deleted
+        return False

@@ -41,7 +41,7 @@ from asyncsched.testing.store_contract._keys import KeyPromises  # noqa: E402
 from asyncsched.testing.store_contract._limit_law import LimitLaw  # noqa: E402
 from asyncsched.testing.store_contract._met import MetPromises  # noqa: E402
 from asyncsched.testing.store_contract._nodes import NodePromises  # noqa: E402
-from asyncsched.testing.store_contract._once import OnceFirePromises, OncePromises  # noqa: E402
+from asyncsched.testing.store_contract._once import OnceFirePromises, OncePromises, SharedOncePromises  # noqa: E402
 from asyncsched.testing.store_contract._order_law import OrderLaw  # noqa: E402
 from asyncsched.testing.store_contract._overrides import OverridePromises  # noqa: E402
 from asyncsched.testing.store_contract._queues import QueuePromises  # noqa: E402
@@ -101,7 +101,7 @@ class StoreContract(
         assert store.shared is self.tried_beside_others, "stores that are shared inherit SharedStoreContract"
 
 
-class SharedStoreContract(StoreContract, MetPromises, SharedPromises, ControlPromises):
+class SharedStoreContract(StoreContract, MetPromises, SharedPromises, SharedOncePromises, ControlPromises):
     """The same, and what a store must do that several processes may use at once. Its bench is a ``SharedBench``."""
 
     tried_beside_others = True

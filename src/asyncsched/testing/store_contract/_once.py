@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from asyncsched.retry import Retry
 from asyncsched.run import Raised, Run, RunStatus
 from asyncsched.stores import RunFilter, Store
 from asyncsched.testing.store_contract._bench import SECOND, START_US, Bench
-from asyncsched.testing.store_contract._making import claim, declared, end, keyed_run, names, order
+from asyncsched.testing.store_contract._making import claim, declared, end, ids, keyed_run, names, order
 
 
 def below(root: Run[Any], **options: Any) -> Run[Any]:
@@ -190,3 +191,32 @@ class OnceFirePromises:
         ]
         runs[2].edges = Edges("tied", ("upstream",), upstreams=(upstream,), kind="hand", blocked=True)
         assert names(await store.submit(runs)) == names(runs)
+
+
+class SharedOncePromises:
+    """The same at nodes beside each other."""
+
+    async def test_one_run_stands_for_the_submits_of_all_nodes(self, store: Store, second: Store) -> None:
+        nodes = [store, second] * 5
+        standing = await asyncio.gather(*(node.submit([keyed_run(once=Unique())]) for node in nodes))
+        assert len({run.id for runs in standing for run in runs}) == 1
+        assert len(await ids(second)) == 1
+
+    @pytest.mark.parametrize("moves", [1, 2])
+    async def test_a_run_that_another_node_moved_is_claimed_with_what_it_took_over(
+        self, store: Store, second: Store, bench: Bench, moves: int
+    ) -> None:
+        once = Debounce(5 * SECOND)
+        (held,) = await store.submit([keyed_run(once=once, due_us=START_US + 5 * SECOND, args=(0,))])
+        for number in range(1, moves + 1):
+            due_us = START_US + (5 + number) * SECOND
+            (moved,) = await second.submit([keyed_run(once=once, due_us=due_us, args=(number,), priority=number)])
+            assert (moved.id, moved.token, moved.args) == (held.id, number, (number,))
+        await bench.advance((5 + moves) * SECOND)
+        (run,) = await claim(store)
+        assert run is held
+        assert (run.args, run.due_us, run.priority) == ((moves,), START_US + (5 + moves) * SECOND, moves)
+        assert (run.status, run.attempt, run.token) == (RunStatus.RUNNING, 1, moves + 1)
+        await end(store, run)
+        assert await second.run(held.id) is moved
+        assert (moved.status, moved.args, moved.token) == (RunStatus.SUCCESS, (moves,), moves + 2)

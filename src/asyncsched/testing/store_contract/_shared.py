@@ -6,14 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-import pytest
 import pytest_asyncio
 
-from asyncsched.limits import Debounce, Rate, Unique
+from asyncsched.limits import Rate
 from asyncsched.retry import Retry
 from asyncsched.run import Raised, Run, RunStatus, Succeeded
 from asyncsched.stores import FOREVER, Ack, Amendment, Decision, Store
-from asyncsched.testing.store_contract._bench import SECOND, START_US, Bench, SharedBench
+from asyncsched.testing.store_contract._bench import SECOND, Bench, SharedBench
 from asyncsched.testing.store_contract._making import (
     a_run,
     ack_of,
@@ -141,31 +140,6 @@ class SharedPromises:
         assert await claim(store) == await claim(second) == []
         await bench.advance(10 * SECOND)
         assert names(await claim(second)) == ["3"]
-
-    async def test_one_run_stands_for_the_submits_of_all_nodes(self, store: Store, second: Store) -> None:
-        nodes = [store, second] * 5
-        standing = await asyncio.gather(*(node.submit([keyed_run(once=Unique())]) for node in nodes))
-        assert len({run.id for runs in standing for run in runs}) == 1
-        assert len(await ids(second)) == 1
-
-    @pytest.mark.parametrize("moves", [1, 2])
-    async def test_a_run_that_another_node_moved_is_claimed_with_what_it_took_over(
-        self, store: Store, second: Store, bench: Bench, moves: int
-    ) -> None:
-        once = Debounce(5 * SECOND)
-        (held,) = await store.submit([keyed_run(once=once, due_us=START_US + 5 * SECOND, args=(0,))])
-        for number in range(1, moves + 1):
-            due_us = START_US + (5 + number) * SECOND
-            (moved,) = await second.submit([keyed_run(once=once, due_us=due_us, args=(number,), priority=number)])
-            assert (moved.id, moved.token, moved.args) == (held.id, number, (number,))
-        await bench.advance((5 + moves) * SECOND)
-        (run,) = await claim(store)
-        assert run is held
-        assert (run.args, run.due_us, run.priority) == ((moves,), START_US + (5 + moves) * SECOND, moves)
-        assert (run.status, run.attempt, run.token) == (RunStatus.RUNNING, 1, moves + 1)
-        await end(store, run)
-        assert await second.run(held.id) is moved
-        assert (moved.status, moved.args, moved.token) == (RunStatus.SUCCESS, (moves,), moves + 2)
 
     async def test_of_two_edits_of_one_version_one_is_written(self, store: Store, second: Store) -> None:
         before = await store.put_task(declared())
