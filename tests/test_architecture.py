@@ -48,9 +48,17 @@ ROOMS = """
     stores/_sqlite/tasks.py stores/_sqlite/graphs.py
     stores/_sqlite/lookups.py stores/_sqlite/recent.py stores/_sqlite/held.py stores/_sqlite/desk.py stores/_sqlite/presence.py
     stores/_sqlite/migration.py stores/_sqlite/roster_verbs.py
-    stores/_sqlite/graph_verbs.py stores/_sqlite/upkeep_verbs.py stores/_sqlite/watch.py
+    stores/_sqlite/watch.py stores/_sqlite/graph_verbs.py stores/_sqlite/upkeep_verbs.py
     stores/_sqlite/transactions.py
     stores/sqlite.py
+    stores/_postgres/__init__.py stores/_postgres/address.py stores/_postgres/connection.py
+    stores/_postgres/transaction.py stores/_postgres/met.py stores/_postgres/places.py stores/_postgres/keys.py
+    stores/_postgres/unit.py stores/_postgres/plain.py stores/_postgres/roster.py stores/_postgres/renames.py
+    stores/_postgres/rescue.py stores/_postgres/claims.py stores/_postgres/tasks.py stores/_postgres/graphs.py
+    stores/_postgres/lookups.py stores/_postgres/upkeep.py stores/_postgres/schema.py stores/_postgres/joining.py
+    stores/_postgres/pulse.py stores/_postgres/desk.py stores/_postgres/presence.py stores/_postgres/exchange.py
+    stores/_postgres/graph_verbs.py stores/_postgres/roster_verbs.py stores/_postgres/upkeep_verbs.py
+    stores/_postgres/migration.py stores/postgres.py
     executors/thread.py
     executors/_child.py executors/process.py executors/shell.py executors/__init__.py
 5 engine
@@ -68,7 +76,8 @@ ROOMS = """
     telemetry/logging.py telemetry/__init__.py
     testing/_deadlock.py testing/_loop.py testing/_clock.py testing/_travel.py testing/_stage.py testing/__init__.py
     testing/store_contract/_bench.py testing/store_contract/_making.py testing/store_contract/_nodes.py
-    testing/store_contract/_tasks.py testing/store_contract/_amendments.py testing/store_contract/_roster.py
+    testing/store_contract/_tasks.py testing/store_contract/_uncounted.py testing/store_contract/_amendments.py
+    testing/store_contract/_roster.py
     testing/store_contract/_overrides.py testing/store_contract/_renames.py testing/store_contract/_fires.py
     testing/store_contract/_claims.py testing/store_contract/_acks.py testing/store_contract/_keys.py
     testing/store_contract/_keeping.py
@@ -294,6 +303,9 @@ def test_only_the_timer_waits_for_time(file: str) -> None:
     # on a loop that leaps through time.
     if file == "executors/_crew.py":
         found = [wait for wait in found if not wait.endswith((": acquire", ": call_later"))]
+    # Its loop is that of a thread which goes on while the program's loop, and so every timer there, hangs.
+    if file == "stores/_postgres/pulse.py":
+        found = [wait for wait in found if not wait.endswith(": call_later")]
     assert file == "_engine/timer.py" or file.startswith("testing/") or found == []
 
 

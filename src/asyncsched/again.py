@@ -13,6 +13,9 @@ from typing import Any
 
 from asyncsched.errors import RunFailed, UpstreamFailed
 
+RECORDED = "As it was recorded when it was raised:"
+"""What stands before the traceback in the notes of an error that was read back."""
+
 _dumps = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, check_circular=False).encode
 # Within a coroutine these cannot be raised.
 _NOT_RAISED = (StopIteration, StopAsyncIteration)
@@ -72,7 +75,7 @@ def load_error(text: str | None, run_id: str) -> BaseException | None:
         return raised_again(said.get("reason"), message, run_id)
     error = raised_again(kind, f"{kind}: {message}", run_id)
     if trace:
-        error.add_note(f"As it was recorded when it was raised:\n{trace}")
+        error.add_note(f"{RECORDED}\n{trace}")
     return error
 
 

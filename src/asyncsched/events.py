@@ -208,7 +208,7 @@ class TaskFailing(RunWarning):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class NodeLost(Event):
-    """Other nodes took this one for dead: it was stopped or stuck for longer than its lease. It goes on as a new one."""
+    """Other nodes took this one for dead: it was stopped or stuck for longer than its lease. It goes on as another."""
 
     runs: int
     """How many runs it had under way, which are others' by now: of each ``RunLost`` tells."""

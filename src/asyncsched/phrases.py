@@ -14,10 +14,10 @@ _YEAR = timedelta(days=330)
 
 
 def moment_words(moment: datetime, *, year: bool = True, seconds: bool = True) -> str:
-    """``Mon 23 Nov 2026 09:00:00 CET``; seconds are shown wherever there are any."""
+    """``Mon 23 Nov 2026 09:00:00 CET``; seconds, to the millisecond, are shown wherever there are any."""
     clock = moment.strftime("%H:%M:%S" if seconds or moment.second or moment.microsecond else "%H:%M")
-    if moment.microsecond:
-        clock += f".{moment.microsecond:06}".rstrip("0")
+    if milliseconds := moment.microsecond // 1_000:
+        clock += f".{milliseconds:03}".rstrip("0")
     return f"{day_words(moment, year=year)} {clock} {moment.tzname()}"
 
 

@@ -24,11 +24,13 @@ _US = timedelta(microseconds=1)
 _SERIAL = ("queue_one", "queue_all", "cancel_previous")
 
 _CHOICES = (("missed", Missed), ("overlap", OverlapPolicy), ("anchor", Anchor), ("on_lost", OnLost))
+PRIORITIES = range(-(2**31), 2**31)
+"""What a priority may be: what every store can keep."""
 # The least of each, and what None means where it is allowed.
 _NUMBERS = (
     ("missed_limit", 0, ""),
     ("history_limit", 0, ""),
-    ("priority", -(2**31), ""),
+    ("priority", PRIORITIES.start, ""),
     ("max_running", 1, "no limit"),
     ("max_runs", 1, "no limit"),
     ("warn_failures", 1, "no warning"),
@@ -181,6 +183,16 @@ class Policy:
         return 0 if self.jitter is None else self.jitter // _US
 
 
+def is_text(value: object) -> bool:
+    """Whether the value is a text that every store can keep as a name: not empty, whole characters, no NUL."""
+    if not isinstance(value, str) or "\0" in value:
+        return False
+    try:
+        return bool(value.encode())
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
+
+
 def _with_keep(options: Mapping[str, Any]) -> dict[str, Any]:
     """The options, with what ``keep`` says in its place: how many, or how long and then all of them."""
     keep, limit = options["keep"], options.get("history_limit")
@@ -205,8 +217,9 @@ def _check_values(options: Mapping[str, Any]) -> None:
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             otherwise = f", or None for {open_end}" if open_end else ""
             raise ConfigError(f"{name}={value!r}: a whole number from {least} on{otherwise}")
-    queue = options.get("queue", "default")
-    if not isinstance(queue, str) or not queue:
+    if options.get("priority", 0) not in PRIORITIES:
+        raise ConfigError(f"priority={options['priority']!r}: a whole number up to {PRIORITIES[-1]}")
+    if not is_text(queue := options.get("queue", "default")):
         raise ConfigError(f"queue={queue!r}: the name of a queue")
     if not isinstance(options.get("immediate", False), bool):
         raise ConfigError(f"immediate={options['immediate']!r}: True or False")

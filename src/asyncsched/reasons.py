@@ -62,7 +62,7 @@ def _said(case: Case, run: Run[Any], late_us: int | None) -> tuple[WaitsFor | No
 
 def _ended(case: Case, run: Run[Any], late_us: int | None) -> str:
     parts = []
-    if late_us is not None:
+    if late_us is not None and (run.terms.backfill or not run.needs):
         parts.append("backfilled" if run.terms.backfill else _late(case.policy, run, late_us))
     if run.duration is not None:
         parts.append(f"took {wait_words(run.duration)}{_attempt(run)}")
@@ -77,8 +77,10 @@ def _ended(case: Case, run: Run[Any], late_us: int | None) -> str:
 
 
 def _late(policy: Policy, run: Run[Any], late_us: int) -> str:
-    """How late it started, other than its jitter says."""
+    """How late it started, other than its jitter says, or its delay."""
     spread_us = 0
+    if run.scheduled_us is None and run.first_us is not None and run.created_us < run.due_us <= run.first_us:
+        late_us = run.first_us - run.due_us
     if run.scheduled_us is not None and policy.jitter_us:
         spread_us = jittered_us(run.task, run.scheduled_us, policy.jitter_us) - run.scheduled_us
     late = "on time" if late_us - spread_us < SECOND_US else f"{wait_words((late_us - spread_us) * _US)} late"

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from asyncsched.duration import as_duration
 from asyncsched.errors import ConfigError
 from asyncsched.limits import Idempotency, check_key, key_of
-from asyncsched.policy import Policy
+from asyncsched.policy import PRIORITIES, Policy, is_text
 from asyncsched.run import Run
 from asyncsched.signature import Signature
 
@@ -61,11 +61,12 @@ class Submission(NamedTuple):
             raise ConfigError(f"using(at={at!r}, delay={delay!r}): give one or the other")
         if at is not None and not isinstance(at, datetime):
             raise ConfigError(f"using(at={at!r}): give a datetime")
-        if priority is not None and (isinstance(priority, bool) or not isinstance(priority, int)):
-            raise ConfigError(f"using(priority={priority!r}): give a whole number")
+        if priority is not None and (type(priority) is not int or priority not in PRIORITIES):
+            bounds = f"from {PRIORITIES.start} to {PRIORITIES[-1]}"
+            raise ConfigError(f"using(priority={priority!r}): give a whole number {bounds}")
         for name, text in (("queue", queue), ("unique", unique), ("idempotency_key", idempotency_key)):
-            if text is not None and not (isinstance(text, str) and text):
-                raise ConfigError(f"using({name}={text!r}): give a text")
+            if text is not None and not is_text(text):
+                raise ConfigError(f"using({name}={text!r}): give a text of whole characters, without NUL")
         if unique_for is not None and unique is None:
             raise ConfigError(f"using(unique_for={unique_for!r}) makes unique= hold longer: give that too")
         wait = None if delay is None else as_duration("delay", delay, zero=True)

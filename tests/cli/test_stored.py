@@ -109,7 +109,8 @@ def test_arguments_are_a_list_or_an_object_and_are_checked_here(ask, command, st
         (["send"], "missing a required argument: 'to'"),
         (["send", '{"t": 1}'], "'to'"),
         (["send", "[1"], "are no JSON"),
-        (["send", '["x"]', "--at", "2026-01-01", "--delay", "1s"], "give one or the other"),
+        (["send", '["x"]', "--at", "2026-01-01", "--delay", "1s"], "--at 2026-01-01 and --delay 1s: give one of them"),
+        (["send", "5"], "arguments '5': give a list"),
         (["send", '["x"]', "--at", "soon"], "--at 'soon': an ISO date"),
         (["snd", '["x"]'], "did you mean send?"),
         (["send", '["x"]', "more"], "give TARGET TASK"),
@@ -218,7 +219,7 @@ def test_a_pause_stands_until_it_is_resumed_or_over(ask, tell) -> None:
     (line,) = tell("resume", "app", "backup")
     assert re.fullmatch(r"backup: resumed, next \w{3} [ \d]\d \w{3} 20\d\d 0[23]:[03]0:00 E[SD]T", line)
     assert ask("why", "app", "backup")["notes"] == []
-    assert tell("pause", "app", "backup", "--until", "2099-01-02", "--note", "moving") == [
+    assert tell("pause", "app", "backup", "--until", "2099-01-02") == [
         "backup: paused until Fri  2 Jan 2099 00:00:00 EST"
     ]
     assert ask("resume", "--store", URL, "app:backup")["paused"] is False
@@ -341,7 +342,9 @@ def test_the_target_may_come_from_the_environment(ask, command, monkeypatch: pyt
         (["runs", "app", "more"], "give TARGET; there is: app more"),
         (["runs", "app", "--store", URL], "give --store URL, and no TARGET; there is: app"),
         (["show", "--store", URL], "give --store URL and RUN, and no TARGET; there is: nothing"),
-        (["cancel", "app"], "give TARGET RUN"),
+        (["cancel", "app"], "give TARGET RUN, or TARGET --task TASK, or TARGET --queue QUEUE; there is: app"),
+        (["retry", "app", "x", "--all"], "give TARGET RUN, or TARGET --all; there is: app x"),
+        (["pause", "app", "backup", "--until", "2020-01-01"], "--until 2020-01-01 has passed"),
         (["runs", "--store", "sqlite:jobs.db"], "'sqlite:///jobs.db' for a file here"),
     ],
 )
@@ -351,7 +354,30 @@ def test_what_is_missing_or_too_much_is_told(command, stored: Path, words: list[
     assert said in done.err
 
 
+def test_a_task_that_needs_arguments_is_not_triggered_without_them(command, stored: Path) -> None:
+    done = command("trigger", "app", "send")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("asyncsched: missing a required argument: 'to': the function takes (to: str")
+
+
+def test_a_recorded_traceback_begins_with_itself(ask, tell, command) -> None:
+    run = ask("submit", "app", "send", '["bad"]')["id"]
+    command("run", "app", "--until-idle")
+    assert ask("show", "app", run)["traceback"].startswith("Traceback (most recent call last):\n")
+    lines = tell("show", "app", run)
+    assert (
+        lines[lines.index("  error      ValueError: no such address") + 1] == "    Traceback (most recent call last):"
+    )
+    assert lines == [line.rstrip() for line in lines]
+
+
+def test_where_nothing_has_failed_nothing_is_retried(tell) -> None:
+    assert tell("retry", "app", "--all") == ["nothing to retry: no such run has failed, or each was retried before"]
+
+
 def test_the_usage_is_said_as_it_is(command) -> None:
+    assert command("next", "--help").out.splitlines()[0] == "Usage: asyncsched next [OPTIONS] TARGET"
+    assert "--store" not in command("trigger", "--help").out
     assert command("submit", "--help").out.splitlines()[0] == "Usage: asyncsched submit [OPTIONS] [TARGET] TASK [ARGS]"
 
 
@@ -373,6 +399,8 @@ def test_the_list_of_tasks_is_for_people_too(ask, tell) -> None:
         ("send  ", "                  ", ""),
         ("slow  ", "                  ", ", 1 waiting"),
     ]
+    (fetch,) = (line for line in tell("ls", "--store", URL) if line.startswith("fetch "))
+    assert re.match("fetch   every hour +no process", fetch), "the first instant of an interval is no news"
     for line, (name, trigger, more) in zip(tell("ls", "app"), listed, strict=True):
         assert re.fullmatch(f"{name}  {trigger}  {since}{more}", line), line
 
@@ -381,4 +409,4 @@ def test_the_next_fire_is_skipped(ask, tell) -> None:
     (line,) = tell("skip-next", "app", "backup")
     assert re.fullmatch(r"backup: skips \w{3} [ \d]\d \w{3} 20\d\d 0[23]:[03]0:00 E[SD]T", line)
     assert "skip_next" in str(ask("why", "app", "backup")["notes"])
-    assert tell("skip-next", "app", "send") == ["send: nothing to skip: it fires no more"]
+    assert tell("skip-next", "app", "send") == ["send: nothing to skip: no fire is coming"]

@@ -136,7 +136,8 @@ def test_a_past_range_is_replayed_there(ask) -> None:
 def test_a_process_may_fire_alone_and_another_run_alone(here: Path, program, command) -> None:
     (here / "app.py").write_text(APP, encoding="utf-8")
     firing = program("run", "app", "--role", "fire")
-    assert firing.stdout.readline().startswith("asyncsched ")
+    head = firing.stdout.readline()
+    assert (head.startswith("asyncsched "), head.endswith(" tasks  only fires\n")) == (True, True), head
 
     def runs(*words: str) -> Any:
         return json.loads(command("runs", "app", "--task", "tick", *words, "--json").out)
@@ -146,6 +147,7 @@ def test_a_process_may_fire_alone_and_another_run_alone(here: Path, program, com
     firing.send_signal(signal.SIGTERM)
     assert firing.wait(PATIENCE_S) == 0
     running = program("run", "app", "--role", "run")
+    assert running.stdout.readline().endswith(" tasks  only runs\n")
     until(lambda: runs("--status", "success"))
     last = until(lambda: not runs("--status", "pending") and runs("-n", "1"))
     time.sleep(0.5)

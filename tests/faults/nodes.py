@@ -129,13 +129,19 @@ class Node:
         self._process = process
         self.heard: list[dict[str, Any]] = []
         """What it has said."""
+        self._passed_over: list[dict[str, Any]] = []
+        """What nobody has asked for so far."""
 
     @property
     def pid(self) -> int:
         return self._process.pid
 
     async def said(self, word: str, run: str | None = None) -> dict[str, Any]:
-        """The next line with this word, of this run if one is given."""
+        """The next line with this word, of this run if one is given; others keep until they are asked for."""
+        for said in self._passed_over:
+            if said["word"] == word and run in (None, said.get("run")):
+                self._passed_over.remove(said)
+                return said
         async with asyncio.timeout(PATIENCE_S):
             while True:
                 assert self._process.stdout is not None
@@ -143,10 +149,11 @@ class Node:
                 if not line:
                     assert self._process.stderr is not None
                     raise AssertionError((await self._process.stderr.read()).decode())
-                said: dict[str, Any] = json.loads(line)
+                said = json.loads(line)
                 self.heard.append(said)
                 if said["word"] == word and run in (None, said.get("run")):
                     return said
+                self._passed_over.append(said)
 
     async def do(self, *order: Any, answer: str) -> dict[str, Any]:
         """Let it do something; what it says then."""

@@ -278,7 +278,7 @@ async def test_pq10_at_a_file_too_no_run_waits_for_those_that_began_with_the_one
         now -= 1
 
     url = f"sqlite:///{tmp_path / 'jobs.db'}"
-    async with Scheduler(url, registry=registry, max_running=50) as scheduler, asyncio.timeout(20):
+    async with Scheduler(url, registry=registry, max_running=50), asyncio.timeout(20):
         long, *short = await work.submit_many([(number,) for number in range(201)])
         await asyncio.gather(*short)
         assert (long.status, most) == (RunStatus.RUNNING, 50)

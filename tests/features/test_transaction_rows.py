@@ -39,9 +39,11 @@ def by_sqlalchemy(opened: Callable[[Any], Any]) -> Connected:
     @asynccontextmanager
     async def connected(path: Path) -> AsyncIterator[Any]:
         engine = create_engine(f"sqlite:///{path}")
-        with opened(engine) as connection:
-            yield connection
-        engine.dispose()
+        try:
+            with opened(engine) as connection:
+                yield connection
+        finally:
+            engine.dispose()
 
     return connected
 
@@ -50,9 +52,11 @@ def by_its_asyncio(opened: Callable[[Any], Any]) -> Connected:
     @asynccontextmanager
     async def connected(path: Path) -> AsyncIterator[Any]:
         engine = create_async_engine(f"sqlite+aiosqlite:///{path}")
-        async with opened(engine) as connection:
-            yield connection
-        await engine.dispose()
+        try:
+            async with opened(engine) as connection:
+                yield connection
+        finally:
+            await engine.dispose()
 
     return connected
 

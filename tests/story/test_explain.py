@@ -55,6 +55,17 @@ def notes(found: Explanation) -> list[tuple[str, str]]:
     return [(note.kind, note.says) for note in found.notes]
 
 
+async def test_what_was_submitted_for_later_or_follows_others_is_not_late_for_it(virtual: Any) -> None:
+    registry = Registry()
+    first = registry.task(slow, id="first")
+    registry.register(Task(nothing, id="second", depends_on=first))
+    async with virtual(registry, at=T0) as sched:
+        await first.using(delay="1m").submit()
+        await sched.advance("2m")
+        explained = [await sched.scheduler.tasks.explain(task) for task in ("first", "second")]
+        assert [found.recent[0].says for found in explained] == ["on time, took 15 s", "took 0 ms"]
+
+
 async def test_it_reads_as_an_answer(virtual: Any) -> None:
     async with virtual(one(slow), at=T0, tz="Europe/Berlin") as sched:
         await sched.advance("42s")

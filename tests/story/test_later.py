@@ -127,12 +127,26 @@ async def test_what_waits_outlives_a_restart_and_a_crash(virtual: Any) -> None:
         ({"delay": "soon"}, "soon"),
         ({"delay": timedelta(seconds=-1)}, "delay"),
         ({"priority": "high"}, r"using\(priority='high'\): give a whole number"),
+        ({"priority": 1.0}, "give a whole number from -2147483648 to 2147483647"),
+        ({"priority": 2**31}, "give a whole number from -2147483648 to 2147483647"),
+        ({"queue": ""}, r"using\(queue=''\): give a text"),
+        ({"unique": "half \ud800"}, "give a text of whole characters"),
+        ({"idempotency_key": "a\0b"}, "give a text of whole characters, without NUL"),
     ],
 )
 def test_what_cannot_be_is_refused_at_once(options: dict[str, Any], says: str) -> None:
     registry, _sent = senders()
     with pytest.raises(ConfigError, match=says):
         registry["send"].using(**options)
+
+
+async def test_a_delay_is_over_before_the_last_instant_that_there_is(virtual: Any) -> None:
+    registry, _sent = senders()
+    async with virtual(registry, at=T0) as sched:
+        run = await registry["send"].using(delay="2000000d").submit("late")
+        with pytest.raises(ConfigError, match="would be over after the year 9999"):
+            await registry["send"].using(delay=timedelta.max).submit("later")
+        assert await sched.scheduler.runs.list() == [run]
 
 
 async def test_without_a_scheduler_nothing_can_be_submitted() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from contextlib import closing
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,24 @@ async def test_many_calls_cannot_share_a_key(virtual: Any) -> None:
     async with virtual(registry):
         with pytest.raises(MisuseError, match="for 2 calls: each run needs its own"):
             await charge.using(idempotency_key=REQUEST).submit_many([(1,), (2,)])
+
+
+@pytest.mark.parametrize(
+    ("which", "says"),
+    [
+        ({"since": "yesterday"}, "since='yesterday': give a datetime"),
+        ({"until": date(2026, 1, 1)}, r"until=datetime.date\(2026, 1, 1\): give a datetime"),
+        ({"limit": -1}, "limit=-1: give a whole number, zero or more"),
+        ({"limit": "all"}, "limit='all': give a whole number"),
+    ],
+)
+async def test_which_runs_are_meant_is_said_in_instants_and_numbers(
+    virtual: Any, which: dict[str, Any], says: str
+) -> None:
+    async with virtual(Registry()) as sched:
+        for verb in (sched.scheduler.runs.list, sched.scheduler.runs.retry):
+            with pytest.raises(MisuseError, match=says):
+                await verb(task="charge", **which)
 
 
 @pytest.mark.parametrize(

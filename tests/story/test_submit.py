@@ -168,6 +168,13 @@ async def test_a_tasks_own_arguments_are_the_default(virtual: Any) -> None:
         assert await (await sched.scheduler.tasks.run_now(add.id)) == 3
 
 
+async def test_a_task_without_the_arguments_that_it_needs_cannot_be_run_by_its_name(virtual: Any) -> None:
+    async with virtual(takes(), at=T0) as sched:
+        with pytest.raises(ArgumentsError, match="missing a required argument: 'number'"):
+            await sched.scheduler.tasks.run_now("takes")
+        assert await sched.scheduler.runs.list() == []
+
+
 async def test_a_greater_priority_starts_first(virtual: Any) -> None:
     started: list[str] = []
     registry = Registry()

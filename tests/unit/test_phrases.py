@@ -37,6 +37,7 @@ def test_a_moment_shows_seconds_and_fractions_where_there_are_any() -> None:
     assert moment_words(NOON) == "Fri 20 Nov 2026 12:00:00 CET"
     assert moment_words(NOON, year=False, seconds=False) == "Fri 20 Nov 12:00 CET"
     assert moment_words(NOON + timedelta(seconds=1.25), seconds=False) == "Fri 20 Nov 2026 12:00:01.25 CET"
+    assert moment_words(NOON + timedelta(microseconds=1_002_345)) == "Fri 20 Nov 2026 12:00:01.002 CET"
     assert moment_words(datetime(2026, 6, 7, 1, tzinfo=BERLIN)) == "Sun  7 Jun 2026 01:00:00 CEST"
 
 

@@ -80,6 +80,8 @@ def test_options_are_kept_as_what_they_mean() -> None:
         ({"history_limit": 1.0}, "history_limit=1.0"),
         ({"history_limit": None}, "history_limit=None"),
         ({"priority": "high"}, "priority='high'"),
+        ({"priority": 2**31}, "priority=2147483648: a whole number up to 2147483647"),
+        ({"queue": "half \ud800"}, "the name of a queue"),
         ({"immediate": 1}, "immediate=1: True or False"),
         ({"grace": 5}, "grace=5"),
         ({"grace": timedelta(-1)}, "grace=.*zero or more"),

@@ -159,6 +159,7 @@ class Arming:
         if armed.policy is not DEFAULT_POLICY and keeps_ledger(armed.policy):
             armed.ledger = Ledger(armed.policy, self._timer, self._bus, self._clock.now_us)
             armed.ledger.recall(armed.history())
+        armed.counts = self._counts(task)
         self._living.tasks[task.id] = armed
         task.home = self._home
         task.state = armed
@@ -167,7 +168,7 @@ class Arming:
 
     async def find_runs(self, armed: ArmedTask) -> None:
         """Let the task know of its runs that have not ended."""
-        for run in await self._store.unfinished([armed.task.id]):
+        for run in await self._store.unfinished([armed.task.id]) if armed.counts else ():
             if not run.status.final:
                 armed.find(run)
 

@@ -114,6 +114,7 @@ class Engine:
         try:
             self._make_parts(ids)
             self.store.hint, self.store.serves = self.cycle.stir, self.living.tasks.__contains__
+            self.store.counts = self.living.counts
             self.roster = Roster(self.living, self.store, self.bus, self.arming, self.clock.now_us, self.turns.call)
             self.standby = Standby(host, self.timer, self.clock.now_us, self.arming.take_over)
             self.firing.standing_by = self.standby.begin() or not self.fires

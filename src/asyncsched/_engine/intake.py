@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from asyncsched._engine.arming import instant_us
 from asyncsched._engine.flows import Flows, ids_of
 from asyncsched._engine.living import ArmedTask, Living
 from asyncsched._engine.terms import call_terms, common_terms
+from asyncsched.clock import to_us
 from asyncsched.edges import Edges
-from asyncsched.errors import ArgumentsError, MisuseError
+from asyncsched.errors import ArgumentsError, ConfigError, MisuseError
 from asyncsched.ids import RunIds
 from asyncsched.limits import Debounce
 from asyncsched.run import Run, RunStatus, Terms
@@ -22,6 +23,7 @@ from asyncsched.values import Unstored
 
 _NOW = Submission()
 _US = timedelta(microseconds=1)
+_LAST_US = to_us(datetime.max.replace(tzinfo=UTC))
 
 
 class Intake:
@@ -57,6 +59,7 @@ class Intake:
 
         Raises:
             ArgumentsError: a key cannot be made of the arguments, or the result of an upstream is missing.
+            ConfigError: the delay is over after the year 9999.
             MisuseError: this scheduler does not serve the task, or a run among the arguments is not one of its.
         """
         armed = self._living.tasks.get(task.id)
@@ -69,6 +72,8 @@ class Intake:
             due_us = max(now_us, instant_us(armed, how.at))
         elif how.delay is not None:
             due_us = now_us + how.delay // _US
+            if due_us > _LAST_US:
+                raise ConfigError(f"using(delay={how.delay!r}) would be over after the year 9999: give a shorter one")
         runs = []
         common = common_terms(task, armed.policy, how)
         if retry_of is not None:
@@ -88,7 +93,11 @@ class Intake:
         if armed.place is not None or how.needs or task.links.asks:
             return await self._submit_linked(armed, runs, how.needs, now_us)
         standing = await self._store.submit(runs)
-        armed.take(_new(runs, standing), now_us)
+        new = _new(runs, standing)
+        if armed.counts:
+            armed.take(new, now_us)
+        elif new:
+            armed.newest = new[-1]
         self._stirred()
         return standing
 

@@ -36,6 +36,7 @@ class ArmedTask(Wakeup):
         "among",
         "around",
         "coded",
+        "counts",
         "ended",
         "later",
         "ledger",
@@ -77,6 +78,8 @@ class ArmedTask(Wakeup):
         """Whether a fire in time is a run at its instant, unless it overlaps, and is only counted."""
         if policy is not DEFAULT_POLICY or among.groups:
             self._take_policy(policy)
+        self.counts = True
+        """Whether its runs that are submitted are known from then on, and not only when they are claimed."""
         self.place: Place | None = None
         """Where the task stands among those that depend on one another; ``None`` where it does not."""
         self.around: Around | None = None
@@ -279,6 +282,11 @@ class Living:
     """What rings when a pause is over."""
     broken: dict[str, BaseException] = field(default_factory=dict)
     """What the triggers raised of tasks that fire no more for it."""
+
+    def counts(self, task_id: str) -> bool:
+        """Whether the submitted runs of the task are known from then on."""
+        armed = self.tasks.get(task_id)
+        return armed is None or armed.counts
 
     def grouped(self, task: Task[..., Any], terms: Terms) -> Terms:
         """The terms of a run of the task, with its group where that is limited."""

@@ -32,8 +32,14 @@ class Selection(NamedTuple):
         """What the store is asked; zones and tags are those of the tasks that are served here.
 
         Raises:
+            MisuseError: an instant is no datetime, or the limit no whole number from zero on.
             ValueError: there is no such status.
         """
+        for name, given in (("since", self.since), ("until", self.until)):
+            if given is not None and not isinstance(given, datetime):
+                raise MisuseError(f"{name}={given!r}: give a datetime")
+        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
+            raise MisuseError(f"limit={limit!r}: give a whole number, zero or more")
         tasks = engine.living.tasks
         armed = None if self.task is None else tasks.get(self.task)
         zone = load_zone(engine.tz) if armed is None else armed.zone

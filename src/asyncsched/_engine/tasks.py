@@ -105,8 +105,10 @@ class Tasks:
 
         Raises:
             UnknownTask: there is no such task.
+            ArgumentsError: it has no arguments of its own, and its function needs some.
         """
         task = self._armed(task_id).task
+        task.signature.check(task.args, task.kwargs)
         (run,) = await self._engine().submit(task, [(task.args, task.kwargs)], Submission(by_hand=True))
         return run
 

@@ -13,7 +13,7 @@ import typer
 from asyncsched import __version__
 from asyncsched.arguments import Role
 from asyncsched.cli import _explain, _graph, _look, _run, _simulate, _stored, _why
-from asyncsched.cli._arguments import HERE, AppDir, AsJson, Factory, TargetArgument, TaskArgument, Zone, found
+from asyncsched.cli._arguments import HERE, AppDir, AsJson, Command, Factory, TargetArgument, TaskArgument, Zone, found
 from asyncsched.cli._dry import moment, zone_for
 from asyncsched.cli._show import Screen
 from asyncsched.cli._target import TargetError
@@ -49,7 +49,7 @@ def asyncsched(
     """Cron, intervals and background jobs for asyncio."""
 
 
-@app.command("run")
+@app.command("run", cls=Command)
 def run_command(
     target: TargetArgument,
     until_idle: Annotated[
@@ -75,7 +75,7 @@ def run_command(
     raise typer.Exit(code)
 
 
-@app.command("next")
+@app.command("next", cls=Command)
 def next_command(
     target: TargetArgument,
     count: Annotated[
@@ -97,7 +97,7 @@ def next_command(
     _look.show_next(meant.scheduler, zone_for(meant.scheduler, tz), limit, ahead, as_json=as_json)
 
 
-@app.command("explain")
+@app.command("explain", cls=Command)
 def explain_command(
     expression: Annotated[str, typer.Argument(metavar="EXPR", help="A cron line, a sentence, a duration, a date.")],
     tz: Annotated[str | None, typer.Option("--tz", metavar="ZONE", help="Its zone; default the system's.")] = None,
@@ -113,7 +113,7 @@ def explain_command(
     _explain.show_explained(expression, tz, start, count, task_id, as_json=as_json)
 
 
-@app.command("why")
+@app.command("why", cls=Command)
 def why_command(
     target: TargetArgument,
     task: TaskArgument,
@@ -131,11 +131,11 @@ def why_command(
     _why.show_why(meant.scheduler, task, zone_for(meant.scheduler, tz), count, as_json=as_json)
 
 
-@app.command("graph")
+@app.command("graph", cls=Command)
 def graph_command(
     target: TargetArgument,
     task: Annotated[
-        str | None, typer.Argument(metavar="TASK", help="Only what is above and below this task.", show_default=False)
+        str | None, typer.Argument(metavar="[TASK]", help="Only what is above and below this task.", show_default=False)
     ] = None,
     mermaid: Annotated[bool, typer.Option("--mermaid", help="A flowchart for Mermaid.")] = False,
     dot: Annotated[bool, typer.Option("--dot", help="A digraph for Graphviz.")] = False,
@@ -155,7 +155,7 @@ def graph_command(
     _graph.show_graph(meant.scheduler, task, wanted[0] if wanted else "text")
 
 
-@app.command("simulate")
+@app.command("simulate", cls=Command)
 def simulate_command(
     target: TargetArgument,
     end: Annotated[str, typer.Option("--to", metavar="DATE", help="Up to this date or time, not included.")],

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import typer
+from typer.core import TyperCommand
 
 from asyncsched.cli._dry import zone_for
 from asyncsched.cli._show import Screen
@@ -35,6 +36,14 @@ StoreUrl = Annotated[
 HERE = Path()
 
 
+class Command(TyperCommand):
+    """Its words are shown as they are: which of them may be left out depends on the others."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        words = [one.metavar or "" for one in self.get_params(ctx) if one.param_type_name == "argument"]
+        return [self.options_metavar or "", *words]
+
+
 class Place(NamedTuple):
     """Where a command looks or acts, and its other words.
 
@@ -60,12 +69,15 @@ def place_of(
     words: Sequence[str] | None,
     names: Sequence[str],
     *,
+    forms: str = "",
     store: str | None = None,
     tz: str | None = None,
     app_dir: Path = HERE,
     factory: bool = False,
 ) -> Place:
     """Which scheduler, or store, is meant by ``[TARGET] NAMES...``, and the words for the names.
+
+    forms: what could be given, where that is more than one thing.
 
     Raises:
         ConfigError: there are too few words or too many.
@@ -81,6 +93,7 @@ def place_of(
     if len(given) == len(names) + 1:
         target = given.pop(0)
     if target is None or len(given) != len(names):
-        raise ConfigError(f"give {' '.join(['TARGET', *names])}; there is: {' '.join(given) or 'nothing'}")
+        wanted = forms or " ".join(["TARGET", *names])
+        raise ConfigError(f"give {wanted}; there is: {' '.join(words or ()) or 'nothing'}")
     meant = found(target, app_dir, factory).scheduler
     return Place(meant, zone_for(meant, tz), coded=True, words=given)

@@ -10,10 +10,10 @@ from typing import Any
 from asyncsched.cli._acting import act, look
 from asyncsched.cli._arguments import Place
 from asyncsched.cli._records import Zones, list_runs, run_json, run_named, task_id_of
-from asyncsched.cli._show import Part, Screen, print_json, short_names
+from asyncsched.cli._show import Part, Screen, print_json, second_words, short_names
 from asyncsched.clock import SystemClock, from_us, to_us
 from asyncsched.errors import ConfigError, UnknownTask
-from asyncsched.phrases import moment_words, number_words
+from asyncsched.phrases import number_words
 from asyncsched.run import Run, RunStatus
 from asyncsched.scheduler import Scheduler, keep_us_of, store_of
 from asyncsched.stores import FOREVER, Amendment, Standing, Store
@@ -31,7 +31,7 @@ class Chosen:
     since: datetime | None = None
 
 
-def pause(place: Place, name: str, until: datetime | None, note: str | None, *, as_json: bool) -> None:
+def pause(place: Place, name: str, until: datetime | None, *, as_json: bool) -> None:
     """Lets no fire of the task become a run, until then or without end.
 
     Raises:
@@ -40,7 +40,7 @@ def pause(place: Place, name: str, until: datetime | None, note: str | None, *, 
     task_id = task_id_of(place, name)
 
     if place.coded:
-        act(place, lambda node: node.tasks.pause(task_id, until=until, note=note))
+        act(place, lambda node: node.tasks.pause(task_id, until=until))
     else:
         until_us = FOREVER if until is None else to_us(until)
         look(place, lambda store: _amend(store, task_id, until_us))
@@ -48,7 +48,7 @@ def pause(place: Place, name: str, until: datetime | None, note: str | None, *, 
     if as_json:
         print_json({"task": task_id, "paused": True, "until": None if end is None else end.isoformat()})
         return
-    how = "until it is resumed" if end is None else f"until {moment_words(end)}"
+    how = "until it is resumed" if end is None else f"until {second_words(end)}"
     _say(Screen(), task_id, ("paused ", "yellow"), how)
 
 
@@ -71,7 +71,7 @@ def resume(place: Place, name: str, *, as_json: bool) -> None:
     if as_json:
         print_json({"task": task_id, "paused": False, "next": None if coming is None else coming.isoformat()})
         return
-    _say(Screen(), task_id, ("resumed", "green"), "" if coming is None else f", next {moment_words(coming)}")
+    _say(Screen(), task_id, ("resumed", "green"), "" if coming is None else f", next {second_words(coming)}")
 
 
 def _say(screen: Screen, task_id: str, what: Part, more: str) -> None:
@@ -140,8 +140,10 @@ def retry(place: Place, chosen: Chosen, *, as_json: bool) -> None:
     zones = Zones(place)
     if as_json:
         print_json([run_json(run, zones) for run in runs])
-    else:
+    elif runs:
         list_runs(Screen(), runs, zones)
+    else:
+        Screen().say("nothing to retry: no such run has failed, or each was retried before")
 
 
 def prune(place: Place, keep: timedelta | None, *, as_json: bool) -> None:

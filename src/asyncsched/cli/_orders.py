@@ -12,10 +12,10 @@ from asyncsched.backfill import Backfill
 from asyncsched.cli._acting import act
 from asyncsched.cli._arguments import Place
 from asyncsched.cli._records import Zones, list_runs, run_json
-from asyncsched.cli._show import Screen, print_json, short_names
+from asyncsched.cli._show import Screen, print_json, second_words, short_names
 from asyncsched.cli._target import task_named
 from asyncsched.errors import ConfigError
-from asyncsched.phrases import moment_words, number_words
+from asyncsched.phrases import number_words
 from asyncsched.run import Run
 from asyncsched.scheduler import Scheduler
 from asyncsched.task import Call
@@ -115,7 +115,7 @@ def backfill(place: Place, name: str, start: datetime, end: datetime, *, dry_run
         return
     screen = Screen()
     for at in found.instants[:_SHOWN]:
-        screen.say(f"  {moment_words(at)}")
+        screen.say(f"  {second_words(at)}")
     if len(found.instants) > _SHOWN:
         screen.say(f"  and {len(found.instants) - _SHOWN:,} more")
     said = "without a run" if dry_run else "will be run"

@@ -9,9 +9,10 @@ from datetime import datetime
 from difflib import get_close_matches
 from typing import Any
 
+from asyncsched.again import RECORDED
 from asyncsched.cli._acting import look
 from asyncsched.cli._arguments import Place
-from asyncsched.cli._show import Part, Screen, print_json, short_names
+from asyncsched.cli._show import Part, Screen, print_json, second_words, short_names
 from asyncsched.cli._target import task_named
 from asyncsched.clock import from_us, to_us
 from asyncsched.errors import UnknownRun
@@ -79,11 +80,11 @@ def list_runs(screen: Screen, runs: Sequence[Run[Any]], zones: Zones) -> None:
         screen.say("no runs")
         return
     names = short_names({run.task for run in runs})
-    moments = [moment_words(zones.show(run.task, _when_us(run)).replace(microsecond=0)) for run in runs]
+    moments = [second_words(zones.show(run.task, _when_us(run))) for run in runs]
     width, longest = max(map(len, moments)), max(map(len, names.values()))
     for run, moment in zip(runs, moments, strict=True):
         status: Part = (f"{run.status:9}", STYLES.get(run.status, "yellow"))
-        said = f"  {'  '.join(_words(run, zones))}".rstrip()
+        said = f"  {'  '.join(_words(run, zones))}"
         screen.say((f"{run.id}  ", "dim"), f"{moment:{width}}  ", status, f"  {names[run.task]:{longest}}{said}")
 
 
@@ -99,7 +100,7 @@ def _words(run: Run[Any], zones: Zones) -> Sequence[str]:
     if run.stands_for > 1:
         parts.append(f"for {run.stands_for:,} fires")
     if run.status is RunStatus.PENDING and run.due_us > max(run.created_us, run.scheduled_us or 0):
-        parts.append(f"due {moment_words(zones.show(run.task, run.due_us).replace(microsecond=0))}")
+        parts.append(f"due {second_words(zones.show(run.task, run.due_us))}")
     if run.queue != "default":
         parts.append(f"queue {run.queue}")
     if run.error is not None and run.status in (RunStatus.FAILED, RunStatus.PENDING):
@@ -157,7 +158,7 @@ def show_run(place: Place, run_id: str, *, as_json: bool) -> None:
 def _traceback(run: Run[Any]) -> str | None:
     """The traceback of the error: the recorded one, of an error that was read back."""
     recorded = "\n".join(getattr(run.error, "__notes__", ()))
-    return recorded.strip() or run.traceback
+    return recorded.removeprefix(RECORDED).strip() or run.traceback
 
 
 def _facts(run: Run[Any], zones: Zones) -> Sequence[tuple[str, str]]:

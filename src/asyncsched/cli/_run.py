@@ -41,8 +41,9 @@ _STYLES = {"SUCCESS": "green", "FAILED": "red", "BROKEN": "red", "RETRY": "yello
 class Teller:
     """Tells on the screen what a scheduler does, from before its start on."""
 
-    def __init__(self, screen: Screen, scheduler: Scheduler, zone: str) -> None:
+    def __init__(self, screen: Screen, scheduler: Scheduler, zone: str, roles: Collection[Role] | None = None) -> None:
         self._screen = screen
+        self._roles = roles
         self._zone = load_zone(zone)
         self._names = short_names(task.id for task in scheduler.served())
         self._width = max((len(name) for name in self._names.values()), default=0)
@@ -56,10 +57,13 @@ class Teller:
         assert self._started is not None
         tasks = await scheduler.tasks.list()
         head: list[Part] = [("asyncsched", "bold"), f" {__version__}  {self._started.store}  "]
-        self._screen.say(*head, number_words(len(tasks), "task"))
+        fires, runs = (self._roles is None or role in self._roles for role in ("fire", "run"))
+        does = "" if fires and runs else "  only fires" if fires else "  only runs"
+        self._screen.say(*head, number_words(len(tasks), "task"), does)
         if not tasks:
             self._screen.say("  no task is declared: decorate a function, as in @every('10s')")
-        self._show_next(tasks, from_us(self._started.at_us))
+        if fires:
+            self._show_next(tasks, from_us(self._started.at_us))
         yield
 
     def _show_next(self, tasks: Collection[Task[..., Any]], now: datetime) -> None:
@@ -166,5 +170,5 @@ def log_to_stderr() -> None:
 def serve(scheduler: Scheduler, zone: str, *, until_idle: bool, roles: Collection[Role] | None = None) -> int:
     """Serve until a signal comes, or until nothing is left to do; the exit code. ``roles``: as the scheduler's."""
     log_to_stderr()
-    teller = Teller(Screen(), scheduler, zone)
+    teller = Teller(Screen(), scheduler, zone, roles)
     return teller.drained(asyncio.run(scheduler.serve(teller.companion, until_idle=until_idle, roles=roles)))

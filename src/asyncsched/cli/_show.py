@@ -12,6 +12,8 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from asyncsched.phrases import moment_words
+
 Part = str | tuple[str, str]
 """A text, or a text and its style."""
 
@@ -27,7 +29,9 @@ class Screen(Console):
 
     def say(self, *parts: Part) -> None:
         """One line of these parts."""
-        self.print(Text.assemble(*parts))
+        line = Text.assemble(*parts)
+        line.rstrip()
+        self.print(line)
 
     def on_broken_pipe(self) -> None:
         # `| head` has read enough. What only looks may end as it likes; a scheduler serves on, unread.
@@ -45,6 +49,11 @@ def short_names(ids: Iterable[str]) -> Mapping[str, str]:
     known = list(ids)
     short = [name.partition(":")[2] or name for name in known]
     return {name: cut if short.count(cut) == 1 else name for name, cut in zip(known, short, strict=True)}
+
+
+def second_words(moment: datetime) -> str:
+    """``Mon 23 Nov 2026 09:00:00 CET``, to the second."""
+    return moment_words(moment.replace(microsecond=0))
 
 
 def fire_json(at: datetime, **more: Any) -> dict[str, Any]:

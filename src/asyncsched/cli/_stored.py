@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperCommand
 
 from asyncsched.cli import _controls, _migrate, _orders, _records, _tasks
-from asyncsched.cli._arguments import HERE, AppDir, AsJson, Factory, Place, StoreUrl, Zone, place_of
+from asyncsched.cli._arguments import HERE, AppDir, AsJson, Command, Factory, Place, StoreUrl, Zone, place_of
 from asyncsched.cli._dry import moment
 from asyncsched.cli._target import task_named
 from asyncsched.clock import SystemClock
@@ -18,23 +17,16 @@ from asyncsched.duration import as_duration
 from asyncsched.errors import ConfigError
 from asyncsched.run import RunStatus
 
-
-class _Command(TyperCommand):
-    """Its words are shown as they are: which of them may be left out depends on the others."""
-
-    def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        words = [one.metavar or "" for one in self.get_params(ctx) if one.param_type_name == "argument"]
-        return [self.options_metavar or "", *words]
-
-
 commands = typer.Typer()
 
 Words = list[str] | None
+_ALL_WORDS = 3  # TARGET TASK ARGS
+_OF_TARGET = "TARGET may be left out where ASYNCSCHED_TARGET says which scheduler is meant."
 _OF_STORE = "TARGET may be left out where --store, or ASYNCSCHED_TARGET, says which store is meant."
 
 
-def _words(metavar: str) -> typer.models.ArgumentInfo:
-    return typer.Argument(metavar=metavar, help=_OF_STORE, show_default=False)  # type: ignore[no-any-return]
+def _words(metavar: str, said: str = _OF_TARGET) -> typer.models.ArgumentInfo:
+    return typer.Argument(metavar=metavar, help=said, show_default=False)  # type: ignore[no-any-return]
 
 
 OnlyTask = Annotated[str | None, typer.Option("--task", metavar="TASK", help="Only of this task.")]
@@ -45,9 +37,9 @@ Since = Annotated[
 ]
 
 
-@commands.command("ls", cls=_Command)
+@commands.command("ls", cls=Command)
 def ls_command(
-    words: Annotated[Words, _words("[TARGET]")] = None,
+    words: Annotated[Words, _words("[TARGET]", _OF_STORE)] = None,
     store: StoreUrl = None,
     tz: Zone = None,
     as_json: AsJson = False,
@@ -59,9 +51,9 @@ def ls_command(
     _tasks.show_tasks(place, as_json=as_json)
 
 
-@commands.command("runs", cls=_Command)
+@commands.command("runs", cls=Command)
 def runs_command(
-    words: Annotated[Words, _words("[TARGET]")] = None,
+    words: Annotated[Words, _words("[TARGET]", _OF_STORE)] = None,
     task: OnlyTask = None,
     status: Annotated[
         list[str] | None, typer.Option("--status", metavar="STATUS", help="Only with this status; may be repeated.")
@@ -87,9 +79,9 @@ def runs_command(
     _records.show_runs(place, wanted, as_json=as_json)
 
 
-@commands.command("show", cls=_Command)
+@commands.command("show", cls=Command)
 def show_command(
-    words: Annotated[Words, _words("[TARGET] RUN")] = None,
+    words: Annotated[Words, _words("[TARGET] RUN", _OF_STORE)] = None,
     store: StoreUrl = None,
     tz: Zone = None,
     as_json: AsJson = False,
@@ -101,7 +93,7 @@ def show_command(
     _records.show_run(place, place.words[0], as_json=as_json)
 
 
-@commands.command("trigger", cls=_Command)
+@commands.command("trigger", cls=Command)
 def trigger_command(
     words: Annotated[Words, _words("[TARGET] TASK")] = None,
     as_json: AsJson = False,
@@ -116,7 +108,7 @@ def trigger_command(
     _orders.trigger(place, place.words[0], as_json=as_json)
 
 
-@commands.command("submit", cls=_Command)
+@commands.command("submit", cls=Command)
 def submit_command(
     words: Annotated[Words, _words("[TARGET] TASK [ARGS]")] = None,
     at: Annotated[str | None, typer.Option("--at", metavar="DATE", help="Not before this date or time.")] = None,
@@ -142,9 +134,12 @@ def submit_command(
 
     ARGS are JSON: a list, or an object with names. Whoever serves the store runs it.
     """
+    if at is not None and delay is not None:
+        raise ConfigError(f"--at {at} and --delay {delay}: give one of them")
     given = list(words or ())
-    arguments = given.pop() if given and given[-1].lstrip()[:1] in ("[", "{") else None
-    place = place_of(given, ("TASK",), app_dir=app_dir, factory=factory)
+    has_arguments = len(given) == _ALL_WORDS or (given and given[-1].lstrip()[:1] in ("[", "{"))
+    arguments = given.pop() if has_arguments else None
+    place = place_of(given, ("TASK",), forms="TARGET TASK [ARGS]", app_dir=app_dir, factory=factory)
     order = _orders.Order(
         at=None if at is None else moment("--at", at, _zone_of(place, place.words[0])),
         delay=None if delay is None else as_duration("--delay", delay, zero=True),
@@ -156,14 +151,13 @@ def submit_command(
     _orders.submit(place, place.words[0], arguments, order, as_json=as_json)
 
 
-@commands.command("pause", cls=_Command)
+@commands.command("pause", cls=Command)
 def pause_command(
-    words: Annotated[Words, _words("[TARGET] TASK")] = None,
+    words: Annotated[Words, _words("[TARGET] TASK", _OF_STORE)] = None,
     until: Annotated[
         str | None,
         typer.Option("--until", metavar="DATE", help="It goes on by itself then; default when it is resumed."),
     ] = None,
-    note: Annotated[str | None, typer.Option("--note", help="Why, for the log.")] = None,
     store: StoreUrl = None,
     tz: Zone = None,
     as_json: AsJson = False,
@@ -173,12 +167,14 @@ def pause_command(
     """Let no fire of a task become a run."""
     place = place_of(words, ("TASK",), store=store, tz=tz, app_dir=app_dir, factory=factory)
     end = None if until is None else moment("--until", until, _zone_of(place, place.words[0]))
-    _controls.pause(place, place.words[0], end, note, as_json=as_json)
+    if end is not None and end <= SystemClock().now():
+        raise ConfigError(f"--until {until} has passed: give an instant to come")
+    _controls.pause(place, place.words[0], end, as_json=as_json)
 
 
-@commands.command("resume", cls=_Command)
+@commands.command("resume", cls=Command)
 def resume_command(
-    words: Annotated[Words, _words("[TARGET] TASK")] = None,
+    words: Annotated[Words, _words("[TARGET] TASK", _OF_STORE)] = None,
     store: StoreUrl = None,
     tz: Zone = None,
     as_json: AsJson = False,
@@ -190,7 +186,7 @@ def resume_command(
     _controls.resume(place, place.words[0], as_json=as_json)
 
 
-@commands.command("skip-next", cls=_Command)
+@commands.command("skip-next", cls=Command)
 def skip_next_command(
     words: Annotated[Words, _words("[TARGET] TASK")] = None,
     as_json: AsJson = False,
@@ -202,9 +198,9 @@ def skip_next_command(
     _tasks.skip_next(place, place.words[0], as_json=as_json)
 
 
-@commands.command("cancel", cls=_Command)
+@commands.command("cancel", cls=Command)
 def cancel_command(
-    words: Annotated[Words, _words("[TARGET] [RUN]")] = None,
+    words: Annotated[Words, _words("[TARGET] [RUN]", _OF_STORE)] = None,
     task: OnlyTask = None,
     queue: OnlyQueue = None,
     store: StoreUrl = None,
@@ -217,12 +213,13 @@ def cancel_command(
     Those that wait never start; those that run, in whichever process, are cancelled there.
     """
     names = ("RUN",) if task is None and queue is None else ()
-    place = place_of(words, names, store=store, app_dir=app_dir, factory=factory)
+    forms = "TARGET RUN, or TARGET --task TASK, or TARGET --queue QUEUE"
+    place = place_of(words, names, forms=forms, store=store, app_dir=app_dir, factory=factory)
     chosen = _controls.Chosen(run=place.words[0] if names else None, task=task, queue=queue)
     _controls.cancel(place, chosen, as_json=as_json)
 
 
-@commands.command("retry", cls=_Command)
+@commands.command("retry", cls=Command)
 def retry_command(
     words: Annotated[Words, _words("[TARGET] [RUN]")] = None,
     everything: Annotated[bool, typer.Option("--all", help="All that failed, once, in place of one RUN.")] = False,
@@ -233,16 +230,20 @@ def retry_command(
     app_dir: AppDir = HERE,
     factory: Factory = False,
 ) -> None:
-    """Make new runs with the arguments of a run that has ended, or of all that failed."""
+    """Run again what has ended, or all that failed.
+
+    As new runs, with the same arguments.
+    """
     if not everything and (task, queue, since) != (None, None, None):
         raise ConfigError("--task, --queue and --since say which of all runs that failed: give --all too")
-    place = place_of(words, () if everything else ("RUN",), app_dir=app_dir, factory=factory)
+    names = () if everything else ("RUN",)
+    place = place_of(words, names, forms="TARGET RUN, or TARGET --all", app_dir=app_dir, factory=factory)
     run = None if everything else place.words[0]
     chosen = _controls.Chosen(run=run, task=task, queue=queue, since=_since(since, place))
     _controls.retry(place, chosen, as_json=as_json)
 
 
-@commands.command("backfill", cls=_Command)
+@commands.command("backfill", cls=Command)
 def backfill_command(
     start: Annotated[str, typer.Option("--start", metavar="DATE", help="From then on, included.")],
     end: Annotated[str, typer.Option("--end", metavar="DATE", help="Up to this date or time, not included.")],
@@ -260,9 +261,9 @@ def backfill_command(
     _orders.backfill(place, place.words[0], first, last, dry_run=dry_run, as_json=as_json)
 
 
-@commands.command("prune", cls=_Command)
+@commands.command("prune", cls=Command)
 def prune_command(
-    words: Annotated[Words, _words("[TARGET]")] = None,
+    words: Annotated[Words, _words("[TARGET]", _OF_STORE)] = None,
     keep: Annotated[
         str | None,
         typer.Option(
@@ -274,14 +275,17 @@ def prune_command(
     app_dir: AppDir = HERE,
     factory: Factory = False,
 ) -> None:
-    """Forget ended runs and idempotency keys that are past their keeping."""
+    """Forget ended runs that are past their keeping.
+
+    And idempotency keys that are.
+    """
     place = place_of(words, (), store=store, tz="UTC", app_dir=app_dir, factory=factory)
     _controls.prune(place, None if keep is None else as_duration("--keep", keep, zero=True), as_json=as_json)
 
 
-@commands.command("migrate", cls=_Command)
+@commands.command("migrate", cls=Command)
 def migrate_command(
-    words: Annotated[Words, _words("[TARGET]")] = None,
+    words: Annotated[Words, _words("[TARGET]", _OF_STORE)] = None,
     check: Annotated[bool, typer.Option("--check", help="Apply nothing; end with 1 if steps are missing.")] = False,
     sql: Annotated[bool, typer.Option("--sql", help="Apply nothing; print what would be applied.")] = False,
     backup: Annotated[

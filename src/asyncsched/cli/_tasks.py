@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from asyncsched.cli._acting import act, look
 from asyncsched.cli._arguments import Place
 from asyncsched.cli._records import Zones
-from asyncsched.cli._show import Screen, print_json, short_names
+from asyncsched.cli._show import Screen, print_json, second_words, short_names
 from asyncsched.cli._target import task_named
 from asyncsched.clock import to_us
-from asyncsched.phrases import moment_words
 from asyncsched.scheduler import Scheduler
 from asyncsched.stored import FOREVER, StoredTask, overrides_words
+from asyncsched.triggers import Every, Trigger
 
 
 def show_tasks(place: Place, *, as_json: bool) -> None:
@@ -28,16 +29,20 @@ def show_tasks(place: Place, *, as_json: bool) -> None:
         screen.say("no tasks: nobody has served any here yet")
         return
     names = short_names(task.task for task in tasks)
+    tasks = sorted(tasks, key=lambda task: names[task.task])
     declared = {task.id: task.trigger for task in place.scheduler.served()}
     # As the code says it where it is at hand: what is stored is bound to a zone and to a first instant.
     shown = [task.trigger if task.overrides.trigger else declared.get(task.task, task.trigger) for task in tasks]
-    triggers = ["" if trigger is None else trigger.describe() for trigger in shown]
+    triggers = ["" if trigger is None else _without_start(trigger).describe() for trigger in shown]
     width, longest = max(map(len, names.values())), max(map(len, triggers))
     for task, trigger in zip(tasks, triggers, strict=True):
-        said = f"  {', '.join(_words(task, zones))}".rstrip()
-        screen.say(
-            (f"{names[task.task]:{width}}", "dim" if task.retired else ""), f"  {trigger:{longest}}{said}".rstrip()
-        )
+        said = f"  {', '.join(_words(task, zones))}"
+        screen.say((f"{names[task.task]:{width}}", "dim" if task.retired else ""), f"  {trigger:{longest}}{said}")
+
+
+def _without_start(trigger: Trigger) -> Trigger:
+    """The trigger, of an interval without the first instant, which is any: the next one says as much."""
+    return replace(trigger, start=None) if isinstance(trigger, Every) else trigger
 
 
 def _words(task: StoredTask, zones: Zones) -> Sequence[str]:
@@ -50,7 +55,7 @@ def _words(task: StoredTask, zones: Zones) -> Sequence[str]:
         end = "it is resumed" if paused_us == FOREVER else _moment(task, paused_us, zones)
         parts.append(f"paused until {end}")
     elif (coming := _next(task, zones)) is not None:
-        parts.append(f"next {moment_words(coming.replace(microsecond=0))}")
+        parts.append(f"next {second_words(coming)}")
     counts = (("waiting", task.waiting - task.parked), ("parked", task.parked), ("running", task.running))
     parts += [f"{count:,} {what}" for what, count in counts if count]
     put = overrides_words(task.overrides, task.coded)
@@ -62,7 +67,7 @@ def _words(task: StoredTask, zones: Zones) -> Sequence[str]:
 
 
 def _moment(task: StoredTask, at_us: int, zones: Zones) -> str:
-    return moment_words(zones.show(task.task, at_us).replace(microsecond=0))
+    return second_words(zones.show(task.task, at_us))
 
 
 def _next(task: StoredTask, zones: Zones) -> datetime | None:
@@ -89,5 +94,5 @@ def skip_next(place: Place, name: str, *, as_json: bool) -> None:
     if as_json:
         print_json({"task": task_id, "skips": _iso(at)})
         return
-    said = "nothing to skip: it fires no more" if at is None else f"skips {moment_words(at)}"
+    said = "nothing to skip: no fire is coming" if at is None else f"skips {second_words(at)}"
     Screen().say((short_names([task_id])[task_id], "bold"), f": {said}")

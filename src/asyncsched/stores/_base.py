@@ -198,6 +198,8 @@ class Store(GraphVerbs, UpkeepVerbs, TransactionVerbs, RosterVerbs):
     hint: set by the node; called on its loop when another node may have changed something, so that it looks.
     serves: set by the node; whether it serves the task of this id, from any thread. A shared store leaves the runs of
         others to other nodes, or waiting until somebody does.
+    counts: set by the node; whether it counts the runs of this task from when it has submitted them. Those of others it
+        hears of by ``Cycled.found``, as if another node had made them: a shared store need not hold a million of them.
     edited: set by the node; called on its loop with the tasks that other nodes may have edited, and with none when
         nodes have come or gone.
     """
@@ -206,6 +208,7 @@ class Store(GraphVerbs, UpkeepVerbs, TransactionVerbs, RosterVerbs):
     shared: ClassVar[bool] = False
     hint: Callable[[], None] = staticmethod(lambda: None)
     serves: Callable[[str], bool] = staticmethod(lambda _task: True)
+    counts: Callable[[str], bool] = staticmethod(lambda _task: True)
     edited: Callable[[Collection[str]], None] = staticmethod(lambda _tasks: None)
 
     def __str__(self) -> str:

@@ -217,7 +217,7 @@ class SQLiteStore(GraphDesk, SchemaDesk, UpkeepDesk, TransactionDesk, RosterDesk
 
         def take(_done: None) -> list[Run[Any]]:
             for run in runs:
-                known.keep(run)
+                self._know(run)
             return list(runs)
 
         written: list[Run[Any]] = await self._thread(self._writer).post(rows, take)

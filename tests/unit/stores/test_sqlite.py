@@ -664,3 +664,20 @@ async def test_an_opening_that_is_cancelled_leaves_nothing_behind(path: Path, st
         await again.submit([a_run()])
     assert rows(path, "SELECT count(*) FROM asyncsched_nodes") == [(0,)]
     assert list(path.parent.glob("*-node-*")) == []
+
+
+async def test_what_waited_for_another_process_happens_after_what_that_wrote(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    async with opened(path) as store:
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            run = a_run()
+            submitting = asyncio.ensure_future(store.submit([run]))
+            claiming = asyncio.ensure_future(store.cycle([], 1))
+            await asyncio.sleep(0.05)
+            over_us = CLOCK.now_us()
+            other.execute("COMMIT")
+        await submitting
+        (claimed,) = (await claiming).claimed
+        assert claimed.started_us is not None
+        assert claimed.started_us >= over_us

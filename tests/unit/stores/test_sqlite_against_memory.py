@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from asyncsched.limits import Cooldown, Rate, Unique
+from asyncsched.limits import Cooldown, Debounce, Rate, Unique
 from asyncsched.retry import NO_RETRY, Retry
 from asyncsched.run import Raised, Run, RunStatus, Succeeded, Terms, settle
 from asyncsched.stores import Ack, Amendment, Declared, FireOrder, MemoryStore, RunFilter, Store
@@ -34,6 +34,7 @@ TERMS = (
     Terms(limit_key="two", limit=2, rate=Rate(2, 3 * SECOND)),
     Terms(once=Unique(0), once_key="u"),
     Terms(once=Cooldown(4 * SECOND), once_key="c"),
+    Terms(once=Debounce(4 * SECOND), once_key="d"),
     Terms(group="g"),
 )
 names, counts = st.sampled_from(TASKS), st.integers(0, 4)
@@ -42,7 +43,8 @@ names, counts = st.sampled_from(TASKS), st.integers(0, 4)
 def shown(run: Run[Any]) -> tuple[Any, ...]:
     # What is raised comes back from a file as an error that says so.
     failed = run.error is not None
-    return (run.id, run.task, run.status, run.reason, run.attempt, run.due_us, run.scheduled_us, run.args, failed)
+    told = (run.id, run.task, run.status, run.reason, run.attempt, run.token)
+    return (*told, run.due_us, run.scheduled_us, run.args, failed)
 
 
 class SameAnswers(RuleBasedStateMachine):

@@ -12,7 +12,7 @@ from typing import Any
 import aiosqlite
 import pytest
 from sqlalchemy import Engine, create_engine
-from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from asyncsched.clock import SystemClock
@@ -71,9 +71,15 @@ async def test_sqlalchemy_gives_the_drivers_own_and_begins_what_is_to_be_committ
             assert await driver_connection(session) is own
 
 
-async def test_the_asyncio_part_of_sqlalchemy_gives_the_drivers_own_too(path: Path) -> None:
+@pytest.fixture
+async def async_engine(path: Path) -> AsyncIterator[AsyncEngine]:
     engine = create_async_engine(f"sqlite+aiosqlite:///{path}")
-    async with engine.connect() as wrapped:
+    yield engine
+    await engine.dispose()
+
+
+async def test_the_asyncio_part_of_sqlalchemy_gives_the_drivers_own_too(async_engine: AsyncEngine) -> None:
+    async with async_engine.connect() as wrapped:
         own: Any = await driver_connection(wrapped)
         assert driver_of(own) == "aiosqlite"
         assert wrapped.in_transaction()
@@ -82,8 +88,7 @@ async def test_the_asyncio_part_of_sqlalchemy_gives_the_drivers_own_too(path: Pa
     with pytest.raises(MisuseError, match=r"AsyncConnection cannot be used as it stands .*closed"):
         await driver_connection(wrapped)
     with pytest.raises(MisuseError, match="has not been started"):
-        await driver_connection(engine.connect())
-    await engine.dispose()
+        await driver_connection(async_engine.connect())
 
 
 async def test_what_is_no_connection_of_sqlalchemy_is_refused(engine: Engine) -> None:

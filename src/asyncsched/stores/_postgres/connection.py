@@ -155,14 +155,21 @@ async def check_server(database: Database, address: Address) -> None:
     Raises:
         StoreError: it is too old, or keeps texts in another encoding.
     """
-    version, encoding = (
-        await database.rows("SELECT current_setting('server_version_num')::int / 10000, current_setting('server_encoding')")
-    )[0]
+    version = await database.value("SELECT current_setting('server_version_num')::int / 10000")
+    encoding = await database.value("SELECT current_setting('server_encoding')")
     if version < LEAST_VERSION:
         raise StoreError(f"{address}: the server is PostgreSQL {version}; the store needs {LEAST_VERSION} or later")
     if encoding != "UTF8":
         cure = "make a database WITH ENCODING 'UTF8' TEMPLATE template0"
         raise StoreError(f"{address}: the database keeps texts as {encoding}, which lacks most letters: {cure}")
+
+
+def refused(error: BaseException) -> bool:
+    """Whether the database refused what was to be written, rather than failed."""
+    cause = error.__cause__ if isinstance(error, StoreError) else error
+    return isinstance(
+        cause, asyncpg.DataError | asyncpg.IntegrityConstraintViolationError | asyncpg.exceptions.DataError
+    ) or (isinstance(cause, asyncpg.InterfaceError) and isinstance(cause, ValueError))
 
 
 def store_error(address: Address, error: BaseException) -> StoreError:

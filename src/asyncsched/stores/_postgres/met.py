@@ -13,7 +13,7 @@ def on_their_way(task: str, now: str, most: str) -> str:
         f"(SELECT count(*) FROM (SELECT 1 FROM asyncsched.runs o WHERE o.task = {task} AND o.state <> {PARKED} "
         f"AND (o.attempt > 0 OR o.due_at <= {now}) "
         f"""AND (o.state <> {BLOCKED} OR strpos(o.edges, '"kind":"gate"') > 0) """
-        f"""AND (o.terms IS NULL OR strpos(o.terms, '"backfill":') = 0) LIMIT {most}) AS some)"""
+        f"""AND (o.terms IS NULL OR strpos(o.terms, '"backfill":') = 0) LIMIT {most}) AS x)"""
     )
 
 

@@ -27,7 +27,7 @@ class _Starts:
         self.known = False
         self.count = self.period_us = 0
         self.wake_us: int | None = None
-        self.starts: deque[int] = deque((), 0)
+        self.starts: deque[int] = deque(maxlen=0)
 
     @classmethod
     async def of(cls, db: Transaction, key: str) -> _Starts:
@@ -52,7 +52,8 @@ class _Starts:
         last_us = self.starts[-1] if self.starts else None
         row = (self._key, json.dumps(list(self.starts)), self.count, self.period_us, last_us, self.wake_us)
         await db.execute(
-            "INSERT INTO asyncsched.keys (key, starts, count, period, last_at, wake_at) VALUES ($1, $2, $3, $4, $5, $6) "
+            "INSERT INTO asyncsched.keys (key, starts, count, period, last_at, wake_at) "
+            "VALUES ($1, $2, $3, $4, $5, $6) "
             "ON CONFLICT (key) DO UPDATE SET starts = excluded.starts, count = excluded.count, "
             "period = excluded.period, last_at = excluded.last_at, wake_at = excluded.wake_at",
             *row,

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from typing import Any, TypeVar
 
-from asyncsched.stores._postgres.connection import Database
+from asyncsched.stores._postgres.connection import AGAIN, Database
+
+T = TypeVar("T")
+# So often a transaction is begun anew that came upon locks it did not know of, or was given up for another one.
+_TRIES = 20
 
 _NOW = "SELECT asyncsched.now_us()"
 # The locks of all stores at a database are one set of numbers: so the schema is part of what is hashed.
@@ -13,11 +17,11 @@ _LOCK = (
     "WITH wanted AS MATERIALIZED (SELECT DISTINCT hashtextextended($2 || name, 0) AS number "
     "FROM unnest($1::text[]) AS name), "
     "taken AS MATERIALIZED (SELECT pg_advisory_xact_lock(number) FROM (SELECT number FROM wanted ORDER BY number) w) "
-    "SELECT count(*) FROM taken"
+    "SELECT count(*), asyncsched.now_us() FROM taken"
 )
 
 
-class MoreLocks(Exception):  # noqa: N818 - it is no error: the transaction begins anew with these
+class MoreLocks(Exception):
     """A transaction has come upon things that it must have locked before it locked others."""
 
     def __init__(self, names: Collection[str]) -> None:
@@ -40,10 +44,13 @@ class Transaction(Database):
 
     async def begin(self, locks: Collection[str]) -> None:
         """Take these locks, then look at the clock."""
-        if locks:
-            await self.rows(_LOCK, list(locks), f"{self.schema}/")
-            self._locked.update(locks)
-        self.now_us = await self.value(_NOW)
+        if not locks:
+            self.now_us = await self.value(_NOW)
+            return
+        taken = await self.row(_LOCK, list(locks), f"{self.schema}/")
+        assert taken is not None
+        self._locked.update(locks)
+        self.now_us = taken[1]
 
     async def lock(self, names: Iterable[str]) -> None:
         """Go on only with these locked: all locks are taken at once, in one order, before any row is.
@@ -70,6 +77,25 @@ class Transaction(Database):
     async def many(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
         self._changes = True
         await super().many(statement, rows)
+
+
+async def transact(database: Database, work: Callable[[Transaction], Awaitable[T]], locks: Collection[str] = ()) -> T:
+    """Let ``work`` be done in a transaction that begins with these locks; it may be done again if it has to be."""
+    wanted = set(locks)
+    for left in reversed(range(_TRIES)):
+        try:
+            async with database.connection.transaction():
+                transaction = Transaction(database)
+                await transaction.begin(wanted)
+                return await work(transaction)
+        except MoreLocks as more:
+            wanted.update(more.names)
+            if not left:
+                raise
+        except AGAIN:
+            if not left:
+                raise
+    raise AssertionError("unreachable")
 
 
 def of_key(limit_key: str) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
+from typing import Any
 
+from asyncsched.again import dump_error
 from asyncsched.deadlines import lapses_us
 from asyncsched.limits import Idempotency
 from asyncsched.merge import merge, merged_reason, stands_until_us
@@ -26,7 +28,7 @@ from asyncsched.stores._sqlite.rows import (
     terms_of,
     terms_text,
 )
-from asyncsched.stores._sqlite.unit import HISTORY_LIMIT, Needed, New
+from asyncsched.stores._sqlite.unit import HISTORY_LIMIT, New
 
 _WIDTH = len(Row._fields)
 _INSERT = (
@@ -36,6 +38,10 @@ _INSERT = (
 RECORD = (
     f"INSERT INTO asyncsched.history ({COLUMNS}, queue) "
     f"VALUES ({', '.join(f'${place}' for place in range(1, _WIDTH + 2))}) ON CONFLICT (id) DO NOTHING"
+)
+_END = (
+    "DELETE FROM asyncsched.runs r USING unnest($1::text[], $2::bigint[]) AS v(id, token) "
+    "WHERE r.id = v.id AND r.token = v.token AND r.state {state} RETURNING r.id, r.args, r.terms, r.flow, r.edges"
 )
 _MOVE = (
     "UPDATE asyncsched.runs SET status = $1, reason = $2, attempt = $3, token = $4, node = $5, due_at = $6, "
@@ -64,9 +70,14 @@ class Unit:
         self._keys: set[str] = set()
         self._ended: set[str] = set()
         self._marks: dict[str, str] = {}
+        self._coming: list[tuple[Any, ...]] = []
+        """Runs that are to be written, many at once."""
+        self._needing: list[tuple[str, str, str | None, str | None]] = []
+        """Whom these need: upstream, run, and how the upstream ended, with the reason."""
 
     async def close(self) -> None:
         """Let the next of each key be ready, note what graphs look for, and forget what is no longer kept."""
+        await self._flush()
         await self.settle_keys()
         if self._marks:
             await self.db.many(
@@ -84,6 +95,7 @@ class Unit:
     async def settle_keys(self) -> None:
         """Let the next of each key that was touched be ready."""
         if self._keys:
+            await self._flush()
             keys, self._keys = self._keys, set()
             await pass_on(self.db, keys)
 
@@ -98,37 +110,49 @@ class Unit:
         arrived_us = max(row.due_at, self.now_us)
         plain = row.flow is None and free(terms)
         place = (state, plain, terms.queue, terms.priority, terms.group, terms.limit_key, arrived_us, lapse_us, maker)
-        await self.db.execute(_INSERT, *row, *place)
+        self._coming.append((*row, *place))
         if needs is not None:
-            await self._need(row.id, needs)
+            self._needing += [(one.id, row.id, one.status, one.reason) for one in needs]
         elif state == QUEUED:
             await self.settle_keys()  # who comes first has its place before the next one comes
 
-    async def submit(self, new: New) -> tuple[Row, bool] | None:
-        """Write a run unless another stands for it: that one, and whether it took over; ``None`` if it is written."""
+    async def _flush(self) -> None:
+        """Have in the tables what was written."""
+        if self._coming:
+            coming, self._coming = self._coming, []
+            await self.db.many(_INSERT, coming)
+        if self._needing:
+            needing, self._needing = self._needing, []
+            await self._need(needing)
+
+    async def submit(self, new: New) -> Row | None:
+        """Write a run unless another stands for it: that one; ``None`` if it is written."""
         terms = terms_of(new.row.terms)
         await self.db.lock(locks_of(terms))
         if terms.idempotency is not None:
             return await self._submit_keyed(new, terms, terms.idempotency)
         return await self._submit(new, terms)
 
-    async def _submit_keyed(self, new: New, terms: Terms, given: Idempotency) -> tuple[Row, bool] | None:
+    async def _submit_keyed(self, new: New, terms: Terms, given: Idempotency) -> Row | None:
         """The same of a run with an idempotency key: whatever run it is, it stands for the key."""
+        await self._flush()
         earlier = await run_of_key(self.db, given.key)
         if earlier is not None:
-            return earlier, False
-        answer = await self._submit(new, terms)
-        row = new.row if answer is None else answer[0]
+            return earlier
+        stands = await self._submit(new, terms)
+        await self._flush()
+        row = stands or new.row
         await keep_key(self.db, given, row)
-        if answer is not None and terms_of(row.terms).idempotency is None:  # how it ends is to be known by the key
+        if stands is not None and terms_of(row.terms).idempotency is None:  # how it ends is to be known by the key
             kept = terms_text(terms_of(row.terms)._replace(idempotency=given))
             await self.db.execute("UPDATE asyncsched.runs SET terms = $1, plain = false WHERE id = $2", kept, row.id)
-        return answer
+        return stands
 
-    async def _submit(self, new: New, terms: Terms) -> tuple[Row, bool] | None:
+    async def _submit(self, new: New, terms: Terms) -> Row | None:
         if terms.once is None or terms.once_key is None:
             await self.write(new)
             return None
+        await self._flush()
         earlier = await self._standing(terms.once_key)
         verdict = merge(bare_run(new.row), None if earlier is None else bare_run(earlier), self.now_us)
         if earlier is None or verdict == "new":
@@ -140,11 +164,12 @@ class Unit:
             await self.write(new)
             return None
         if verdict == "same":
-            return earlier, False
+            return earlier
         return await self._take_over(earlier, new.row, terms)
 
-    async def _take_over(self, earlier: Row, row: Row, terms: Terms) -> tuple[Row, bool]:
+    async def _take_over(self, earlier: Row, row: Row, terms: Terms) -> Row:
         """Let a waiting run take over the instant, terms and arguments of a newer one."""
+        # Its token grows: whoever holds it, in whichever process, then knows that it is not as it was.
         moved = earlier._replace(due_at=row.due_at, terms=row.terms, args=row.args, token=earlier.token + 1)
         state = self._waits(moved.due_at, terms.limit_key)
         await self.db.execute(
@@ -153,7 +178,7 @@ class Unit:
             *(moved.due_at, moved.terms, moved.args, state, terms.queue, terms.priority, terms.group),
             *(terms.limit_key, max(moved.due_at, self.now_us), lapses_us(bare_run(moved)), moved.token, moved.id),
         )
-        return moved, True
+        return moved
 
     async def _standing(self, key: str) -> Row | None:
         """The run that stands for the key, which nobody claims before this transaction is over."""
@@ -196,87 +221,106 @@ class Unit:
         self._keys.add(limit_key)
         return QUEUED
 
-    async def _need(self, run_id: str, needs: tuple[Needed, ...]) -> None:
-        upstreams = sorted(one.id for one in needs)
+    async def _need(self, needs: Sequence[tuple[str, str, str | None, str | None]]) -> None:
+        upstreams = sorted({upstream for upstream, *_rest in needs})
         # Who ends one of them has done so, or finds that it is needed.
         await self.db.change(
             "SELECT 1 FROM asyncsched.runs WHERE id = ANY($1::text[]) ORDER BY id FOR UPDATE", upstreams
         )
-        await self.db.many(
-            "INSERT INTO asyncsched.needs (upstream, run, status, reason) VALUES ($1, $2, $3, $4) "
-            "ON CONFLICT (upstream, run) DO UPDATE SET status = excluded.status, reason = excluded.reason",
-            [(one.id, run_id, one.status, one.reason) for one in needs],
-        )
         # One that ended before its follower was written: whoever wrote that may have seen it live.
         await self.db.execute(
-            "UPDATE asyncsched.needs n SET status = h.status, reason = h.reason FROM asyncsched.history h "
-            "WHERE n.run = $1 AND n.status IS NULL AND h.id = n.upstream",
-            run_id,
+            "INSERT INTO asyncsched.needs (upstream, run, status, reason) SELECT DISTINCT ON (v.upstream, v.run) "
+            "v.upstream, v.run, coalesce(v.status, h.status), CASE WHEN v.status IS NULL THEN h.reason ELSE v.reason END "
+            "FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS v(upstream, run, status, reason) "
+            "LEFT JOIN asyncsched.history h ON h.id = v.upstream ON CONFLICT (upstream, run) "
+            "DO UPDATE SET status = excluded.status, reason = excluded.reason",
+            *map(list, zip(*needs, strict=True)),
         )
         # From here on their ends matter to others: they are part of a flow.
         await self.db.execute(
             "UPDATE asyncsched.runs SET flow = coalesce(flow, id), edges = coalesce(edges, '{}'), plain = false "
-            "WHERE id = ANY($1::text[]) AND plain",
+            "WHERE id = ANY($1::text[]) AND (plain OR flow IS NULL)",
             upstreams,
-        )
-        await self.db.execute(
-            "UPDATE asyncsched.runs SET flow = id, edges = '{}' WHERE id = ANY($1::text[]) AND flow IS NULL", upstreams
         )
 
     # -- runs that end
 
     async def end(self, row: Row, state: str = "<> 1") -> bool | None:
-        """Move a live run to the history, as the row says but for its arguments; its token is that of the row less one.
+        """``end_all`` of one."""
+        (done,) = await self.end_all([row], state)
+        return done
 
-        Whether others need it; ``None`` if there is no such run in this state any more, and nothing was done.
+    async def end_all(self, rows: Sequence[Row], state: str = "<> 1") -> list[bool | None]:
+        """Move live runs to the history, as the rows say but for their arguments; each has the token of its row less one.
+
+        Of each whether others need it; ``None`` if there is no such run in this state any more, and nothing was done.
         """
-        gone = await self.db.change(
-            f"DELETE FROM asyncsched.runs WHERE id = $1 AND token = $2 AND state {state} "
-            "RETURNING args, terms, flow, edges",
-            *(row.id, row.token - 1),
-        )
-        if not gone:
-            return None
-        args, said, flow, edges = gone[0]
-        row = row._replace(args=args, terms=said, flow=flow or row.flow, edges=edges if row.flow is None else row.edges)
-        terms = terms_of(row.terms)
-        await self.db.lock(locks_of(terms))
-        needed = row.flow is not None and await self._end_in_graph(row)
-        await self.record(row)
+        await self._flush()
+        asked = ([row.id for row in rows], [row.token - 1 for row in rows])
+        gone = {found[0]: found for found in await self.db.change(_END.format(state=state), *asked)}
+        ended: dict[str, Row] = {}
+        for row in rows:
+            if row.id in gone and row.id not in ended:
+                _id, args, said, flow, edges = gone[row.id]
+                edges = edges if row.flow is None else row.edges
+                ended[row.id] = row._replace(args=args, terms=said, flow=flow or row.flow, edges=edges)
+        await self.db.lock({lock for row in ended.values() for lock in locks_of(terms_of(row.terms))})
+        needed = await self._end_in_graphs([row for row in ended.values() if row.flow is not None])
+        await self.record(*ended.values())
+        for row in ended.values():
+            if row.terms is not None:
+                await self._end_for_others(row, terms_of(row.terms))
+            if row.flow is not None and row.status == _SUCCESS:
+                self._marks[row.task] = json.dumps(row)
+        done: list[bool | None] = []
+        for row in rows:  # one that is named twice ends once
+            done.append(row.id in needed if ended.pop(row.id, None) is not None else None)
+        return done
+
+    async def _end_for_others(self, row: Row, terms: Terms) -> None:
         if terms.limit_key is not None:
             self._keys.add(terms.limit_key)
         if terms.once_key is not None:
             await self._end_standing(row, terms.once_key)
         if terms.idempotency is not None:
             await end_keys(self.db, row)
-        if row.flow is not None and row.status == _SUCCESS:
-            self._marks[row.task] = json.dumps(row)
-        return needed
 
-    async def record(self, row: Row) -> None:
+    async def _end_in_graphs(self, rows: Sequence[Row]) -> set[str]:
+        """Let those that need these runs know how they ended; the runs that any needs."""
+        if not rows:
+            return set()
+        needing = [row.id for row in rows if row.edges is not None and needs_of(row)]
+        if needing:
+            await self.db.execute("DELETE FROM asyncsched.needs WHERE run = ANY($1::text[])", needing)
+        found = await self.db.change(
+            "UPDATE asyncsched.needs n SET status = v.status, reason = v.reason "
+            "FROM unnest($1::text[], $2::text[], $3::text[]) AS v(id, status, reason) WHERE n.upstream = v.id "
+            "RETURNING n.upstream",
+            *([row.id for row in rows], [row.status for row in rows], [row.reason for row in rows]),
+        )
+        return {upstream for (upstream,) in found}
+
+    async def record(self, *rows: Row) -> None:
         """Write what has ended into the history."""
-        await self.db.execute(RECORD, *row, terms_of(row.terms).queue)
-        self._ended.add(row.task)
+        if rows:
+            await self.db.many(RECORD, [(*row, terms_of(row.terms).queue) for row in rows])
+            self._ended.update(row.task for row in rows)
 
-    async def end_waiting(self, row: Row, settled: Settled, error: str | None = None) -> Row | None:
-        """End a run that waits, as is said; how it then stands, ``None`` if it no longer waits."""
-        ended = row._replace(
-            status=settled.status.value,
-            reason=None if settled.reason is None else str(settled.reason),  # as it is read, not of an enum
-            token=row.token + 1,
-            finished_at=settled.at_us,
-            error=error,
-            result=None,
-        )
-        return None if await self.end(ended) is None else ended
-
-    async def _end_in_graph(self, row: Row) -> bool:
-        if row.edges is not None and needs_of(row):
-            await self.db.execute("DELETE FROM asyncsched.needs WHERE run = $1", row.id)
-        told = (row.status, row.reason, row.id)
-        return (
-            await self.db.execute("UPDATE asyncsched.needs SET status = $1, reason = $2 WHERE upstream = $3", *told) > 0
-        )
+    async def end_waiting(self, rows: Sequence[tuple[Row, Settled]]) -> list[Row]:
+        """End runs that wait, as is said; those of them that did, as they then stand."""
+        ended = [
+            row._replace(
+                status=settled.status.value,
+                reason=None if settled.reason is None else str(settled.reason),  # as it is read, not of an enum
+                token=row.token + 1,
+                finished_at=settled.at_us,
+                error=dump_error(settled.error),
+                result=None,
+            )
+            for row, settled in rows
+        ]
+        done = await self.end_all(ended)
+        return [row for row, needed in zip(ended, done, strict=True) if needed is not None]
 
     async def _end_standing(self, row: Row, key: str) -> None:
         until_us = stands_until_us(bare_run(row), self.now_us)

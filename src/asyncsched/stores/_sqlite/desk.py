@@ -18,7 +18,7 @@ from asyncsched.stores._sqlite.connection import Synchronous
 from asyncsched.stores._sqlite.held import HeldRuns
 from asyncsched.stores._sqlite.marred import check, shown
 from asyncsched.stores._sqlite.recent import RecentRuns
-from asyncsched.stores._sqlite.rows import Row, refill, row_of, run_of
+from asyncsched.stores._sqlite.rows import Row, needs_of, refill, row_of, run_of
 from asyncsched.stores._sqlite.threads import DatabaseThread, Take, Work
 from asyncsched.stores._sqlite.unit import New, needs_of_run
 from asyncsched.values import VALUE_LIMIT, Values
@@ -76,7 +76,7 @@ class KnownRuns(HeldRuns):
         values = self.values(row.task)
         if run is None:
             check(row)
-            given = {one.id: one for one in self.take_all(upstreams.values(), {})} if row.edges else {}
+            given = self._needed(row, upstreams) if row.edges else {}
             run = run_of(row, values, given)
             self._runs[row.id] = run
         elif row.token > run.token:
@@ -86,6 +86,10 @@ class KnownRuns(HeldRuns):
         if run.waiters is not None and run.status in FINAL:
             run.wake_waiters()
         return run
+
+    def _needed(self, row: Row, upstreams: Mapping[str, Row]) -> dict[str, Run[Any]]:
+        needed = (upstreams[need] for need in needs_of(row) if need in upstreams)
+        return {one.id: one for one in self.take_all(needed, {})}
 
     def start(self, row: Row, upstreams: Mapping[str, Row]) -> Run[Any]:
         """The run of this row, whose next attempt begins here. Raises what is wrong with it."""
@@ -167,8 +171,10 @@ class Desk:
 
     async def _write(self, work: Callable[[sqlite3.Connection, int], Any], take: Take = lambda answer: answer) -> Any:
         """Let ``work`` be done in a transaction; what ``take`` makes of its answer, once that is committed."""
-        now_us = self._clock.now_us()
-        return await self._thread(self._writer).ask(lambda db: work(db, now_us), take)
+        # The time is read within the transaction: before, it may have waited for another process, and nothing that
+        # was written meanwhile is later than what follows it.
+        clock = self._clock
+        return await self._thread(self._writer).ask(lambda db: work(db, clock.now_us()), take)
 
     async def _read(self, work: Work, take: Take = lambda answer: answer) -> Any:
         """Let ``work`` be done on what has been committed; what ``take`` makes of its answer."""

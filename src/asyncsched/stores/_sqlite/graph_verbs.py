@@ -9,12 +9,12 @@ from asyncsched.graph import Tally
 from asyncsched.run import Run
 from asyncsched.stores._graphs import Decision, Follower, GraphVerbs, Lookback, Offers
 from asyncsched.stores._sqlite import graphs
-from asyncsched.stores._sqlite.presence import Presence
 from asyncsched.stores._sqlite.rows import Row, edges_text, row_of, settled_row
 from asyncsched.stores._sqlite.unit import upstreams_of
+from asyncsched.stores._sqlite.watch import Watch
 
 
-class GraphDesk(Presence, GraphVerbs):
+class GraphDesk(Watch, GraphVerbs):
     """Blocked runs and joins, at a SQLite file."""
 
     async def followers(self, run_ids: Collection[str] | None) -> list[Follower]:
@@ -111,6 +111,6 @@ class GraphDesk(Presence, GraphVerbs):
     def _made(self, runs: Sequence[Run[Any]]) -> None:
         """Know runs that were written, and let those that they need know that their ends matter."""
         for run in runs:
-            self._known.keep(run)
+            self._know(run)
             if run.edges is not None and run.edges.blocked:
                 self._known.matter(run.edges.upstreams)

@@ -35,6 +35,7 @@ class Presence(Desk):
 
     hint: Callable[[], None]
     serves: Callable[[str], bool]
+    counts: Callable[[str], bool]
     edited: Callable[[Collection[str]], None]
     _migrates = True
     _network = False

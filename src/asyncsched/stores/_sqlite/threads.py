@@ -136,9 +136,8 @@ class DatabaseThread:
                     continue
                 if request is None:
                     return
-                batch, going = self._gather(request)
-                self._call(_resolve, self._carry_out(db, batch))
-                self._tidy(db)
+                going = self._serve(db, request)
+                del request  # it would be held until the next one comes, with the runs that it is about
         finally:
             db.close()
             self._call(_answer, self._ended, None)
@@ -146,6 +145,13 @@ class DatabaseThread:
                 while True:  # whoever asked too late, or was overtaken by what ended this thread
                     if (late := self._requests.get_nowait()) is not None:
                         self._call(_fail, late.future, StoreError(f"SQLite store {self._path}: it has been closed"))
+
+    def _serve(self, db: sqlite3.Connection, first: _Request) -> bool:
+        """Do this and what waits behind it; whether more may come."""
+        batch, going = self._gather(first)
+        self._call(_resolve, self._carry_out(db, batch))
+        self._tidy(db)
+        return going
 
     def _next(self, look_us: int | None) -> _Request | None:
         """What is to be done next; ``None``: nothing any more. Raises ``Empty`` when it is time to look around."""

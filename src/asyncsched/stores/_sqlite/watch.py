@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from typing import Any
 from weakref import WeakValueDictionary
 
 from asyncsched.errors import MisuseError
 from asyncsched.run import Run
-from asyncsched.stores._sqlite.abroad import ended_among
+from asyncsched.stores._sqlite.abroad import AT_ONCE, ended_among
 from asyncsched.stores._sqlite.connection import Synchronous
 from asyncsched.stores._sqlite.presence import Presence
 from asyncsched.stores._sqlite.rows import Row
+
+log = logging.getLogger("asyncsched.stores")
 
 
 class Watch(Presence):
@@ -19,17 +23,40 @@ class Watch(Presence):
     def __init__(self, path: str, synchronous: Synchronous) -> None:
         super().__init__(path, synchronous)
         self._watched: WeakValueDictionary[str, Run[Any]] = WeakValueDictionary()
+        self._asked: list[str] = []
+        """Those that are still to be asked for."""
+        self._watch_again = False
 
     def _watch(self, run: Run[Any]) -> None:
         """Know of the end of a run that waits or runs elsewhere, or that there may be one day."""
         if not run.status.final and self._known.get(run.id) is run:
             self._watched[run.id] = run
 
+    def _know(self, run: Run[Any]) -> None:
+        """Know a run that was written here: the engine counts it, or else whoever holds it is told how it ends."""
+        if run.edges is not None or self.counts(run.task):
+            self._known.keep(run)
+        else:
+            self._known.hold(run)
+            self._watch(run)
+
     def _look_elsewhere(self) -> None:
         super()._look_elsewhere()
-        if self._watched and self._reader is not None:
-            asked = [run_id for run_id, run in self._watched.items() if not run.status.final]
-            self._reader.post(lambda db: ended_among(db, asked), self._take_watched)
+        self._watch_again = True
+        if not self._asked:
+            self._ask_watched()
+
+    def _ask_watched(self, before: asyncio.Future[None] | None = None) -> None:
+        """Ask how some of them stand, then the next, until all have been asked since others have written last."""
+        if before is not None and not before.cancelled() and (error := before.exception()) is not None:
+            log.warning("what became of runs at %s cannot be read: %s", self._path, error)
+        if not self._asked and self._watch_again:
+            self._watch_again = False
+            self._asked = [run_id for run_id, run in self._watched.items() if not run.status.final]
+        some, self._asked = self._asked[:AT_ONCE], self._asked[AT_ONCE:]
+        if some and self._reader is not None:
+            asking = self._reader.post(lambda db: ended_among(db, some), self._take_watched)
+            asking.add_done_callback(self._ask_watched)
 
     def _take_watched(self, ended: dict[str, Row | None]) -> None:
         for run_id, row in ended.items():

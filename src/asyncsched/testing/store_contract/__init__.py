@@ -50,6 +50,7 @@ from asyncsched.testing.store_contract._renames import RenamePromises  # noqa: E
 from asyncsched.testing.store_contract._roster import RosterPromises  # noqa: E402
 from asyncsched.testing.store_contract._shared import SharedPromises  # noqa: E402
 from asyncsched.testing.store_contract._tasks import TaskPromises  # noqa: E402
+from asyncsched.testing.store_contract._uncounted import UncountedPromises  # noqa: E402
 from asyncsched.testing.store_contract._values import ValuePromises  # noqa: E402
 
 __all__ = ["SECOND", "START_US", "Bench", "HandClock", "SharedBench", "SharedStoreContract", "StoreContract"]
@@ -101,7 +102,9 @@ class StoreContract(
         assert store.shared is self.tried_beside_others, "stores that are shared inherit SharedStoreContract"
 
 
-class SharedStoreContract(StoreContract, MetPromises, SharedPromises, SharedOncePromises, ControlPromises):
+class SharedStoreContract(
+    StoreContract, MetPromises, SharedPromises, SharedOncePromises, ControlPromises, UncountedPromises
+):
     """The same, and what a store must do that several processes may use at once. Its bench is a ``SharedBench``."""
 
     tried_beside_others = True

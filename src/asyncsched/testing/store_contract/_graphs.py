@@ -9,9 +9,19 @@ import pytest
 from asyncsched.graph import Tally
 from asyncsched.retry import Retry
 from asyncsched.run import Cancelled, Outcome, Raised, Run, RunStatus, Settled, SkipReason, Succeeded
-from asyncsched.stores import Decision, Declared, FireOrder, Follower, RunFilter
+from asyncsched.stores import Decision, Declared, FireOrder, Follower, RunFilter, Store
 from asyncsched.testing.store_contract._bench import START_US, Bench
 from asyncsched.testing.store_contract._making import ack_of, claim, needing, new_id, run_out, told
+
+
+async def _to_be_decided(store: Store) -> tuple[Run[Any], Follower]:
+    """A run that is blocked though what it needs has ended."""
+    top = needing("top")
+    low = needing("low", top)
+    await store.submit([top, low])
+    await run_out(store, top)
+    (follower,) = await store.followers([top.id])
+    return low, follower
 
 
 class GraphPromises:
@@ -141,11 +151,7 @@ class GraphPromises:
 
     async def test_of_two_decisions_about_a_run_the_first_counts(self, bench: Bench) -> None:
         store = await bench.enter("n")
-        top = needing("top")
-        low = needing("low", top)
-        await store.submit([top, low])
-        await run_out(store, top)
-        (follower,) = await store.followers([top.id])
+        low, follower = await _to_be_decided(store)
         ready = Decision(follower.run, follower.token, None)
         skip = Decision(follower.run, follower.token, Settled(RunStatus.SKIPPED, START_US, reason="rule"))
         assert await store.settle([ready]) == [ready]
@@ -154,11 +160,7 @@ class GraphPromises:
 
     async def test_a_decision_on_another_token_does_not_count(self, bench: Bench) -> None:
         store = await bench.enter("n")
-        top = needing("top")
-        low = needing("low", top)
-        await store.submit([top, low])
-        await run_out(store, top)
-        (follower,) = await store.followers([top.id])
+        low, follower = await _to_be_decided(store)
         for token in (follower.token - 1, follower.token + 1):
             skip = Decision(follower.run, token, Settled(RunStatus.SKIPPED, START_US, reason="rule"))
             assert await store.settle([skip, Decision(follower.run, token, None)]) == []

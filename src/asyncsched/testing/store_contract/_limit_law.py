@@ -12,12 +12,11 @@ from hypothesis import strategies as st
 from asyncsched.limits import Rate
 from asyncsched.retry import Retry
 from asyncsched.run import Outcome, Raised, Run, RunStatus, Succeeded
-from asyncsched.stores import Declared, Store
+from asyncsched.stores import Store
 from asyncsched.testing.store_contract._bench import SECOND, Bench
 from asyncsched.testing.store_contract._making import ack_of, keyed_run, names
-from asyncsched.testing.store_contract._order_law import LAW
+from asyncsched.testing.store_contract._order_law import LAW, Step, live_through
 
-_Step = tuple[str, Any, Any, Any]
 LIMITS: dict[str, tuple[int | None, Rate | None]] = {
     "a": (1, None),
     "b": (2, Rate(3, 4 * SECOND)),
@@ -95,7 +94,7 @@ class _Life:
     def __init__(self, store: Store, bench: Bench) -> None:
         self.store, self.bench, self.model = store, bench, _Model()
 
-    async def step(self, number: int, step: _Step) -> None:
+    async def step(self, number: int, step: Step) -> None:
         verb, first, second, third = step
         model = self.model
         if verb == "submit":
@@ -153,16 +152,6 @@ class LimitLaw:
     @settings(LAW, max_examples=100)
     @given(steps=STEPS)
     async def test_no_limit_is_passed_nothing_waits_that_could_start_and_every_run_ends(
-        self, make_bench: Callable[[], Bench], steps: list[_Step]
+        self, make_bench: Callable[[], Bench], steps: list[Step]
     ) -> None:
-        bench = make_bench()
-        try:
-            store = await bench.enter("n1")
-            await store.reconcile([Declared("t", "", None, None, 1_000)])
-            life = _Life(store, bench)
-            for number, step in enumerate(steps):
-                await life.step(number, step)
-            await life.end()
-            await store.close()
-        finally:
-            await bench.clear()
+        await live_through(make_bench, ("t",), _Life, steps)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -14,7 +14,7 @@ from asyncsched.stores import RunFilter, Store
 from asyncsched.testing.store_contract._bench import SECOND, Bench
 from asyncsched.testing.store_contract._making import a_run, ack_of, declared
 
-_Step = tuple[str, Any, Any, Any]
+Step = tuple[str, Any, Any, Any]
 LIMITS = {"k": 1, "l": 2}
 STEPS = st.lists(
     st.one_of(
@@ -32,6 +32,33 @@ LAW = settings(
 )
 
 
+class Life(Protocol):
+    """What is known of runs from outside, and the steps that make them live."""
+
+    async def step(self, number: int, step: Step) -> None:
+        """Take a step."""
+
+    async def end(self) -> None:
+        """Let everything end, and look at what has been."""
+
+
+async def live_through(
+    make_bench: Callable[[], Bench], tasks: Iterable[str], life_at: Callable[[Store, Bench], Life], steps: list[Step]
+) -> None:
+    """Take these steps at a store of its own that has these tasks, then let everything end."""
+    bench = make_bench()
+    try:
+        store = await bench.enter("n1")
+        await store.reconcile([declared(task, history_limit=1_000) for task in tasks])
+        life = life_at(store, bench)
+        for number, step in enumerate(steps):
+            await life.step(number, step)
+        await life.end()
+        await store.close()
+    finally:
+        await bench.clear()
+
+
 class _Life:
     """What is known of the runs from outside, and the steps that make them live."""
 
@@ -42,7 +69,7 @@ class _Life:
         self.submitted: list[tuple[str, str | None]] = []
         self.at_once: list[str] = []
 
-    async def step(self, number: int, step: _Step) -> None:
+    async def step(self, number: int, step: Step) -> None:
         verb, first, second, third = step
         if verb == "submit":
             due_us = await self.store.now_us() + third * SECOND
@@ -105,16 +132,6 @@ class OrderLaw:
     @settings(LAW, max_examples=60)
     @given(steps=STEPS)
     async def test_whatever_happens_keys_keep_their_limits_order_holds_and_every_run_ends(
-        self, make_bench: Callable[[], Bench], steps: list[_Step]
+        self, make_bench: Callable[[], Bench], steps: list[Step]
     ) -> None:
-        bench = make_bench()
-        try:
-            store = await bench.enter("n1")
-            await store.reconcile([declared("a", history_limit=1_000), declared("b", history_limit=1_000)])
-            life = _Life(store, bench)
-            for number, step in enumerate(steps):
-                await life.step(number, step)
-            await life.end()
-            await store.close()
-        finally:
-            await bench.clear()
+        await live_through(make_bench, ("a", "b"), _Life, steps)

@@ -1,0 +1,62 @@
+"""Runs that the node which submits them does not count: there may be a million of them."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+
+from asyncsched.run import RunStatus, Succeeded
+from asyncsched.stores import Store
+from asyncsched.testing.store_contract._making import a_run, claim, end
+
+_PATIENCE_S = 10
+"""How long a node may take to hear of what another one did."""
+
+
+def count_nothing(store: Store) -> None:
+    store.counts = lambda _task: False
+
+
+class UncountedPromises:
+    """Of such runs a node is told when they are claimed, and whoever awaits one when it ends."""
+
+    async def test_a_run_that_is_not_counted_is_told_when_it_is_claimed(self, store: Store) -> None:
+        count_nothing(store)
+        (run,) = await store.submit([a_run()])
+        assert not (await store.cycle([], 0)).found
+        cycled = await store.cycle([], 10)
+        assert list(cycled.found) == cycled.claimed == [run]
+        await end(store, run)
+        assert run.status is RunStatus.SUCCESS
+
+    async def test_a_run_that_is_not_counted_is_told_when_it_is_cancelled(self, store: Store) -> None:
+        count_nothing(store)
+        (run,) = await store.submit([a_run()])
+        assert await store.cancel([run.id], "by hand") == [run]
+        assert list((await store.cycle([], 0)).found) == [run]
+
+    async def test_runs_that_are_not_counted_are_held_by_nobody_but_their_owner(self, store: Store) -> None:
+        count_nothing(store)
+        held = {run.id: weakref.ref(run) for run in await store.submit([a_run() for _ in range(20)])}
+        await store.cycle([], 0)  # what is on its way from one thread to another is let go of
+        await asyncio.sleep(0.1)
+        gc.collect()
+        assert {one() for one in held.values()} == {None}
+        assert {run.id for run in await claim(store)} == held.keys()
+
+    async def test_who_awaits_a_run_that_is_not_counted_hears_how_it_ended_elsewhere(
+        self, store: Store, second: Store
+    ) -> None:
+        count_nothing(store)
+        (run,) = await store.submit([a_run()])
+        waiting = asyncio.ensure_future(_value(run))
+        (there,) = await claim(second)
+        await end(second, there, outcome=Succeeded([1]))
+        async with asyncio.timeout(_PATIENCE_S):
+            assert await waiting == [1]
+        assert run.status is RunStatus.SUCCESS
+
+
+async def _value(run: object) -> object:
+    return await run  # type: ignore[misc]
