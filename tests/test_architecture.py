@@ -46,30 +46,25 @@ ROOMS = """
     stores/_sqlite/rescue.py stores/_sqlite/neighbours.py
     stores/_sqlite/abroad.py stores/_sqlite/claims.py
     stores/_sqlite/tasks.py stores/_sqlite/graphs.py
-    stores/_sqlite/lookups.py stores/_sqlite/recent.py stores/_sqlite/held.py stores/_sqlite/desk.py stores/_sqlite/presence.py
+    stores/_sqlite/lookups.py stores/_sqlite/recent.py stores/_sqlite/held.py stores/_sqlite/desk.py
+    stores/_sqlite/presence.py
     stores/_sqlite/migration.py stores/_sqlite/roster_verbs.py
     stores/_sqlite/watch.py stores/_sqlite/graph_verbs.py stores/_sqlite/upkeep_verbs.py
     stores/_sqlite/transactions.py
     stores/sqlite.py
-    stores/_postgres/__init__.py stores/_postgres/address.py stores/_postgres/connection.py
-    stores/_postgres/transaction.py stores/_postgres/met.py stores/_postgres/places.py stores/_postgres/keys.py
-    stores/_postgres/unit.py stores/_postgres/plain.py stores/_postgres/roster.py stores/_postgres/renames.py
-    stores/_postgres/rescue.py stores/_postgres/claims.py stores/_postgres/tasks.py stores/_postgres/graphs.py
-    stores/_postgres/lookups.py stores/_postgres/upkeep.py stores/_postgres/schema.py stores/_postgres/joining.py
-    stores/_postgres/pulse.py stores/_postgres/desk.py stores/_postgres/presence.py stores/_postgres/exchange.py
-    stores/_postgres/graph_verbs.py stores/_postgres/roster_verbs.py stores/_postgres/upkeep_verbs.py
-    stores/_postgres/migration.py stores/postgres.py
     executors/thread.py
     executors/_child.py executors/process.py executors/shell.py executors/__init__.py
 5 engine
-    _engine/__init__.py _engine/timer.py _engine/bus.py _engine/outage.py _engine/turns.py _engine/ledger.py _engine/resources.py
+    _engine/__init__.py _engine/timer.py _engine/bus.py _engine/outage.py _engine/turns.py _engine/ledger.py
+    _engine/resources.py
     _engine/terms.py _engine/living.py _engine/alongside.py _engine/places.py _engine/flows.py
     _engine/watcher.py
     _engine/capacity.py _engine/runner.py _engine/cycle.py _engine/custody.py _engine/firing.py _engine/arming.py
     _engine/roster.py
     _engine/intake.py _engine/sweep.py _engine/upkeep.py _engine/drained.py
     _engine/host.py _engine/engine.py _engine/selection.py _engine/many.py
-    _engine/runs.py _engine/backfilling.py _engine/overriding.py _engine/explaining.py _engine/unserved.py _engine/tasks.py
+    _engine/runs.py _engine/backfilling.py _engine/overriding.py _engine/explaining.py _engine/unserved.py
+    _engine/tasks.py
 6 facade
     decorators.py registry.py signals.py in_thread.py lifespan.py arguments.py scheduler.py __init__.py
 7 surfaces
@@ -303,9 +298,6 @@ def test_only_the_timer_waits_for_time(file: str) -> None:
     # on a loop that leaps through time.
     if file == "executors/_crew.py":
         found = [wait for wait in found if not wait.endswith((": acquire", ": call_later"))]
-    # Its loop is that of a thread which goes on while the program's loop, and so every timer there, hangs.
-    if file == "stores/_postgres/pulse.py":
-        found = [wait for wait in found if not wait.endswith(": call_later")]
     assert file == "_engine/timer.py" or file.startswith("testing/") or found == []
 
 

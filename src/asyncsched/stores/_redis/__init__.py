@@ -1,1 +1,0 @@
-"""Behind the Redis store: scripts, transactions, and what they are asked."""
