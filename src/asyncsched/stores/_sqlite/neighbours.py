@@ -15,8 +15,8 @@ from asyncsched.stores._sqlite.screening import mend
 
 log = logging.getLogger("asyncsched.stores")
 
-# How often it is looked whether others have written: a look and the wake for it cost 150 us. Where nobody has written for
-# a while, less often; alone, whether somebody has come.
+# How often it is looked whether others have written: a look and the wake for it cost 150 us. Where nobody has written
+# for a while, less often; alone, whether somebody has come.
 _BESIDE_S, _QUIET_S, _ALONE_S = 0.02, 0.04, 1.0
 _QUIET_AFTER_US = 2 * SECOND_US
 # Each time that much later or earlier, so that nodes which have begun together do not look together.
