@@ -288,7 +288,8 @@ def _why(error: Exception) -> str:
     problems = getattr(error, "errors", None)
     if not callable(problems):
         return type(error).__name__ if isinstance(error, LookupError) else _text_of(error)
-    first = problems(include_url=False, include_input=False, include_context=False)[0]
+    told: Any = problems(include_url=False, include_input=False, include_context=False)
+    first = told[0]
     where = "".join(f"[{part!r}]" for part in first["loc"])
     own = first["type"] in ("value_error", "assertion_error")  # by a validator of the program: it may say anything
     return f"{where}{where and ': '}{first['type'] if own else first['msg']}"

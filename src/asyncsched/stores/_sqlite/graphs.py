@@ -154,6 +154,7 @@ def _taken(db: sqlite3.Connection, task: str) -> dict[str, str]:
     try:
         said = json.loads(found[0])
     except (ValueError, TypeError, RecursionError):
-        said = None
-    fit = isinstance(said, dict) and all(isinstance(flow, str) for flow in said.values())
-    return said if fit else {}
+        return {}
+    if not isinstance(said, dict) or not all(isinstance(flow, str) for flow in said.values()):
+        return {}
+    return said

@@ -323,7 +323,7 @@ def _edges_of(row: Row, upstreams: Mapping[str, Run[Any]]) -> Edges | None:
         fit = fit and all(isinstance(need, str) for need in needs)
         fit = fit and all(type(one) is int and abs(one) < _MOST for one in instants)
     except (ValueError, TypeError, AttributeError, RecursionError):
-        fit = False
+        raise ArgumentsError("its edges cannot be read") from None
     if not fit:
         raise ArgumentsError("its edges cannot be read")
     return edges

@@ -237,7 +237,8 @@ def _done(db: sqlite3.Connection, batch: list[_Request]) -> list[tuple[_Request,
 
 
 def _statement(request: _Request) -> str | None:
-    return request.work.statement if type(request.work) is Insertion else None
+    work = request.work
+    return work.statement if isinstance(work, Insertion) else None
 
 
 def _told(path: str, error: BaseException) -> BaseException:

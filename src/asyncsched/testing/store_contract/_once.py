@@ -208,6 +208,7 @@ class SharedOncePromises:
     ) -> None:
         once = Debounce(5 * SECOND)
         (held,) = await store.submit([keyed_run(once=once, due_us=START_US + 5 * SECOND, args=(0,))])
+        moved = held
         for number in range(1, moves + 1):
             due_us = START_US + (5 + number) * SECOND
             (moved,) = await second.submit([keyed_run(once=once, due_us=due_us, args=(number,), priority=number)])
