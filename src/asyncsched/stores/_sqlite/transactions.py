@@ -51,7 +51,7 @@ class TransactionDesk(Watch, TransactionVerbs):
         for run, other in zip(runs, answer, strict=True):
             if other is None:
                 self._known.hold(run)
-                self._watch(run)
+                self._watch(run, written=False)
             standing.append(run if other is None else self._known.take(other, {}))
         self._follow(_PATIENCE)
         return standing

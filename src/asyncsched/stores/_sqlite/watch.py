@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from typing import Any
-from weakref import WeakValueDictionary
+from weakref import WeakSet, WeakValueDictionary
 
 from asyncsched.errors import MisuseError
 from asyncsched.run import Run
-from asyncsched.stores._sqlite.abroad import AT_ONCE, ended_among
+from asyncsched.stores._sqlite.abroad import AT_ONCE, ended_among, lose
 from asyncsched.stores._sqlite.connection import Synchronous
 from asyncsched.stores._sqlite.presence import Presence
 from asyncsched.stores._sqlite.rows import Row
@@ -23,14 +23,18 @@ class Watch(Presence):
     def __init__(self, path: str, synchronous: Synchronous) -> None:
         super().__init__(path, synchronous)
         self._watched: WeakValueDictionary[str, Run[Any]] = WeakValueDictionary()
+        self._unsure: WeakSet[Run[Any]] = WeakSet()
+        """Those of transactions of others, of which nobody knows whether they are committed."""
         self._asked: list[str] = []
         """Those that are still to be asked for."""
         self._watch_again = False
 
-    def _watch(self, run: Run[Any]) -> None:
-        """Know of the end of a run that waits or runs elsewhere, or that there may be one day."""
+    def _watch(self, run: Run[Any], *, written: bool = True) -> None:
+        """Know of the end of a run that waits or runs elsewhere; or, unless it is ``written``, may do so one day."""
         if not run.status.final and self._known.get(run.id) is run:
             self._watched[run.id] = run
+            if not written:
+                self._unsure.add(run)
 
     def _know(self, run: Run[Any]) -> None:
         """Know a run that was written here: the engine counts it, or else whoever holds it is told how it ends."""
@@ -60,8 +64,17 @@ class Watch(Presence):
 
     def _take_watched(self, ended: dict[str, Row | None]) -> None:
         for run_id, row in ended.items():
-            if row is not None and run_id not in self._known.counted and self._watched.pop(run_id, None) is not None:
+            run = self._watched.get(run_id)
+            if run is None or run_id in self._known.counted or run_id in self._known.here:
+                continue
+            if row is not None:
                 self._known.take(row, {})
+            elif run not in self._unsure:
+                lose(run, self._clock.now_us())
+                run.wake_waiters()
+            else:
+                continue
+            del self._watched[run_id]
 
     async def close(self) -> None:
         try:

@@ -6,9 +6,12 @@ import asyncio
 import gc
 import weakref
 
+import pytest
+
+from asyncsched.errors import RunFailed
 from asyncsched.run import RunStatus, Succeeded
 from asyncsched.stores import Store
-from asyncsched.testing.store_contract._making import a_run, claim, end
+from asyncsched.testing.store_contract._making import a_run, claim, declared, end
 
 _PATIENCE_S = 10
 """How long a node may take to hear of what another one did."""
@@ -56,6 +59,18 @@ class UncountedPromises:
         async with asyncio.timeout(_PATIENCE_S):
             assert await waiting == [1]
         assert run.status is RunStatus.SUCCESS
+
+    async def test_who_awaits_a_run_that_is_not_kept_when_it_has_ended_elsewhere_hears_that(
+        self, store: Store, second: Store
+    ) -> None:
+        count_nothing(store)
+        await store.reconcile([declared(history_limit=0)])
+        (run,) = await store.submit([a_run()])
+        waiting = asyncio.ensure_future(_value(run))
+        await end(second, *await claim(second))
+        async with asyncio.timeout(_PATIENCE_S):
+            with pytest.raises(RunFailed, match="no longer kept"):
+                await waiting
 
 
 async def _value(run: object) -> object:
