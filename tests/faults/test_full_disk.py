@@ -106,7 +106,7 @@ def run(place: Path, kind: str) -> list[Any]:
 @pytest.mark.parametrize("kind", ["quota", "tmpfs"])
 def test_a_full_disk_is_told_loses_nothing_and_is_over_when_there_is_room(tmp_path: Path, kind: str) -> None:
     acked, errors, heard, busy, resumed, keeps, ticks = run(tmp_path, kind)
-    assert len(acked) > 5
+    assert len(acked) > 1  # the last one is of after it was freed
     for error in errors:
         assert ("the disk is full: free some space" if kind == "tmpfs" else "over its quota") in error
     assert set(keeps) == set(acked)
