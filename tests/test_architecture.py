@@ -59,6 +59,12 @@ ROOMS = """
     stores/_postgres/pulse.py stores/_postgres/desk.py stores/_postgres/presence.py stores/_postgres/exchange.py
     stores/_postgres/graph_verbs.py stores/_postgres/roster_verbs.py stores/_postgres/upkeep_verbs.py
     stores/_postgres/migration.py stores/postgres.py
+    stores/_redis/__init__.py stores/_redis/address.py stores/_redis/link.py stores/_redis/records.py
+    stores/_redis/transaction.py stores/_redis/places.py stores/_redis/unit.py stores/_redis/tasks.py
+    stores/_redis/lookups.py stores/_redis/claims.py stores/_redis/graphs.py stores/_redis/roster.py
+    stores/_redis/renames.py stores/_redis/rescue.py stores/_redis/upkeep.py stores/_redis/beside.py
+    stores/_redis/pulse.py stores/_redis/presence.py stores/_redis/exchange.py stores/_redis/graph_verbs.py
+    stores/_redis/keeping.py stores/redis.py
     executors/thread.py
     executors/_child.py executors/process.py executors/shell.py executors/__init__.py
 5 engine

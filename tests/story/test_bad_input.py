@@ -73,7 +73,7 @@ TABLE: dict[str, tuple[Decorate, Any, str, str]] = {
     "an id that is a number": (lambda r: r.every("5s", id=7), works, "id=7", "a text"),
     "an id and a name": (lambda r: r.every("5s", id="a", name="b"), works, "id='a'", "one or the other"),
     "an option with a typing error": (lambda r: r.every("5s", retrys=3), works, "'retrys'", "did you mean 'retry'?"),
-    "an option that there is not": (lambda r: r.every("5s", colour="red"), works, "'colour'", "known are anchor,"),
+    "an option that there is not": (lambda r: r.every("5s", colour="red"), works, "'colour'", "known are aliases, anchor,"),
     "two triggers": (lambda r: r.every("5s", cron="* * * * *"), works, "cron=", "a task has one trigger"),
     "a missing argument": (lambda r: r.every("5s"), needs, "'number'", "give args= or kwargs="),
     "a missing keyword": (lambda r: r.every("5s", args=[1]), needs, "'unit'", "give args= or kwargs="),

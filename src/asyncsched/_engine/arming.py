@@ -62,8 +62,8 @@ class Arming:
     async def take_up(self, tasks: Iterable[Task[..., Any]], begin: Callable[[], None]) -> None:
         """Serve these tasks, each from where the store says that it stands.
 
-        ``begin`` lets those fire that are served. It is called when all are, but of very many when those are that are
-        due first, and those in graphs.
+        Of very many those come first that are due first, and those in graphs; then ``begin`` is called, which lets them
+        fire while the others are taken up.
         """
         known = {task.id: task for task in tasks}
         for task in known.values():
@@ -73,7 +73,8 @@ class Arming:
         first, later = await self._in_order(known)
         for some in _in_pieces(first):
             await self._take_up(some, now_us)
-        begin()
+        if later:
+            begin()
         for some in _in_pieces(later):
             await self._take_up(some, now_us)
 

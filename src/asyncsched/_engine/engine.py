@@ -91,10 +91,8 @@ class Engine:
         self.failure: BaseException | None = None
         """What the engine died of. It never does, unless a part that waits or the store breaks its own rules."""
         self.on_failure: Callable[[], None] = lambda: None
-        self._stall_us = stall_us
-        self._surroundings = surroundings
         self.fires = fires
-        self._keep_us = keep_us
+        self._stall_us, self._keep_us, self._surroundings = stall_us, keep_us, surroundings
         self.draining = False
         self._idle_waiters: list[asyncio.Future[None]] = []
 
@@ -106,22 +104,23 @@ class Engine:
         ids = self.ids = RunIds(random or Random())
         await self.store.open(self.node, self.clock)
         self._loop = asyncio.get_running_loop()
-        outage = Outage(self.bus, self.clock)
-        self.turns = Turns(self.store, self.clock, self._turn, self._rested, self._failed, outage)
+        told = self._rested, self._failed, Outage(self.bus, self.clock)
+        self.turns = Turns(self.store, self.clock, self._turn, *told)
         self.timer = self.turns.timer = Timer(self.clock, self.turns.alarm_rang, self._jumped)
         self.watcher = Watcher(self.living, self.bus, self.clock, None if self.timer.simulated else self._stall_us)
         self.resources = Resources(self.bus, self.clock.now_us, self._surroundings)
         try:
             self._make_parts(ids)
             self.store.hint, self.store.serves = self.cycle.stir, self.living.tasks.__contains__
-            self.store.counts = self.living.counts
-            self.roster = Roster(self.living, self.store, self.bus, self.arming, self.clock.now_us, self.turns.call)
-            self.standby = Standby(host, self.timer, self.clock.now_us, self.arming.take_over)
+            self.store.counts, now_us = self.living.counts, self.clock.now_us
+            self.roster = Roster(self.living, self.store, self.bus, self.arming, now_us, self.turns.call)
+            self.standby = Standby(host, self.timer, now_us, self.arming.take_over)
             self.firing.standing_by = self.standby.begin() or not self.fires
-            now_us = self.clock.now_us
             self.upkeep = Upkeep(self.living, self.store, self.timer, now_us, random or Random(), self._keep_us)
             self.sweep = Sweep(self.store, self.timer, now_us, random or Random(), self.flows.sweep)
             await self.roster.take_up(tasks, lambda: self._begin(graph))
+            if not self.turns.open:
+                self._begin(graph)
         except BaseException:
             if self.turns.open:
                 await self.crash()

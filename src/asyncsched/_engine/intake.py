@@ -67,13 +67,7 @@ class Intake:
             cure = "register it with this scheduler's registry, or await scheduler.tasks.add(task)"
             raise MisuseError(f"task {task.id!r} is not one that this scheduler serves: {cure}")
         now_us = self._now_us()
-        due_us = now_us
-        if how.at is not None:
-            due_us = max(now_us, instant_us(armed, how.at))
-        elif how.delay is not None:
-            due_us = now_us + how.delay // _US
-            if due_us > _LAST_US:
-                raise ConfigError(f"using(delay={how.delay!r}) would be over after the year 9999: give a shorter one")
+        due_us = _due_us(armed, how, now_us)
         runs = []
         common = common_terms(task, armed.policy, how)
         if retry_of is not None:
@@ -167,6 +161,20 @@ class Intake:
                 raise ArgumentsError(f"argument {wanted[asked]} is the result of {asked!r}, which has none yet: {cure}")
             found[asked] = look.succeeded
         return tuple(found.values())
+
+
+def _due_us(armed: ArmedTask, how: Submission, now_us: int) -> int:
+    """When a run that is submitted so is due.
+
+    Raises:
+        ConfigError: after the year 9999.
+    """
+    if how.at is not None:
+        return max(now_us, instant_us(armed, how.at))
+    due_us = now_us if how.delay is None else now_us + how.delay // _US
+    if due_us > _LAST_US:
+        raise ConfigError(f"using(delay={how.delay!r}) would be over after the year 9999: give a shorter one")
+    return due_us
 
 
 def _new(runs: Sequence[Run[Any]], standing: Sequence[Run[Any]]) -> Sequence[Run[Any]]:

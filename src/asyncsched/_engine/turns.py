@@ -90,6 +90,8 @@ class Turns:
 
     def _take(self) -> None:
         under_way = self._under_way  # it may not have begun
+        if not self.open:
+            return
         if self._inside or (under_way is not None and not under_way.done()):
             self.again = True
         elif self._store.answers_at_once:

@@ -27,6 +27,7 @@ from asyncsched.stores._postgres.lookups import find, last_ended, upstreams_of
 from asyncsched.stores._postgres.migration import SchemaDesk
 from asyncsched.stores._postgres.roster_verbs import RosterDesk
 from asyncsched.stores._postgres.tasks import DECLARING
+from asyncsched.stores._postgres.unit import any_row
 from asyncsched.stores._postgres.upkeep_verbs import UpkeepDesk
 from asyncsched.stores._sqlite.roster import digest_of
 from asyncsched.stores._sqlite.rows import Row
@@ -219,7 +220,7 @@ class PostgresStore(ExchangeDesk, GraphDesk, SchemaDesk, UpkeepDesk, RosterDesk,
             self._hold(runs)
             await self._arrive((run.id for run in runs), self._inserting.ask(columns))
             for run in runs:
-                known.keep(run)
+                self._know(run)
             self._changed()
             return list(runs)
         new = [known.new(run) for run in runs]
@@ -244,7 +245,7 @@ class PostgresStore(ExchangeDesk, GraphDesk, SchemaDesk, UpkeepDesk, RosterDesk,
 
     async def run(self, run_id: str) -> Run[Any] | None:
         async def work(db: Database) -> list[Row]:
-            found = await stored.any_row(db, run_id)
+            found = await any_row(db, run_id)
             return [] if found is None else [found]
 
         found = await self._look_up(work)

@@ -19,8 +19,8 @@ _LAPSED_AT_ONCE = 500
 _START = (
     "UPDATE asyncsched.runs r SET state = 1, status = 'RUNNING', owner = $1, node = $2, token = r.token + 1, "
     "attempt = r.attempt + 1, started_at = $3, first_at = coalesce(r.first_at, $3), lapses_at = NULL, "
-    f"holds = r.holds & {~PROMISE} WHERE r.id IN (SELECT id FROM asyncsched.runs WHERE id = ANY($4::text[]) "
-    f"AND state = 0 FOR UPDATE SKIP LOCKED) RETURNING {COLUMNS}"
+    f"holds = r.holds & {~PROMISE} WHERE r.id = ANY(ARRAY(SELECT id FROM asyncsched.runs WHERE id = ANY($4::text[]) "
+    f"AND state = 0 FOR UPDATE SKIP LOCKED)) RETURNING {COLUMNS}"
 )
 
 
@@ -59,7 +59,8 @@ async def already(db: Any, rows: Sequence[Row]) -> set[tuple[str, int]]:
     """Those of these ends, by id and token, that stand in the history: somebody has been told nothing of them."""
     found = await db.rows(
         "SELECT h.id, h.token FROM asyncsched.history h JOIN unnest($1::text[], $2::bigint[], $3::text[]) "
-        "AS v(id, token, status) ON h.id = v.id AND h.token = v.token AND h.status = v.status",
+        "AS v(id, token, status) ON h.id = v.id AND h.token = v.token AND h.status = v.status "
+        "WHERE h.id = ANY($1::text[])",
         *([row.id for row in rows], [row.token for row in rows], [row.status for row in rows]),
     )
     return {(run_id, token) for run_id, token in found}

@@ -22,6 +22,13 @@ CONNECT_S, STATEMENT_S = 10, 15
 """So long a new connection may take to be made, and a statement to be answered."""
 _SETTINGS = {
     "jit": "off",  # its start costs more than any statement here
+    # To plan a claim anew each time takes longer than to carry it out. A plan is kept, and may have been made when the
+    # tables were empty: so nothing is left to what was believed of them. Each statement names the rows that it wants,
+    # by an index, and those are hashed.
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_nestloop": "off",
+    "enable_mergejoin": "off",
     "statement_timeout": "10s",
     "lock_timeout": "5s",
     "idle_in_transaction_session_timeout": "15s",
@@ -155,8 +162,9 @@ async def check_server(database: Database, address: Address) -> None:
     Raises:
         StoreError: it is too old, or keeps texts in another encoding.
     """
-    version = await database.value("SELECT current_setting('server_version_num')::int / 10000")
-    encoding = await database.value("SELECT current_setting('server_encoding')")
+    version, encoding = await database.row(  # type: ignore[misc]
+        "SELECT current_setting('server_version_num')::int / 10000, current_setting('server_encoding')"
+    )
     if version < LEAST_VERSION:
         raise StoreError(f"{address}: the server is PostgreSQL {version}; the store needs {LEAST_VERSION} or later")
     if encoding != "UTF8":

@@ -95,6 +95,6 @@ class GraphDesk(Presence, GraphVerbs):
     def _made(self, runs: Sequence[Run[Any]]) -> None:
         """Know runs that were written, and let those that they need know that their ends matter."""
         for run in runs:
-            self._known.keep(run)
+            self._know(run)
             if run.edges is not None and run.edges.blocked:
                 self._known.matter(run.edges.upstreams)

@@ -49,8 +49,8 @@ async def end_keys(db: Transaction, row: Row) -> None:
 async def forget_keys(db: Transaction, most: int) -> int:
     """Forget up to so many keys that are past their time and whose run has ended; how many."""
     return await db.execute(
-        "DELETE FROM asyncsched.idempotency WHERE key IN (SELECT key FROM asyncsched.idempotency i "
+        "DELETE FROM asyncsched.idempotency WHERE key = ANY(ARRAY(SELECT key FROM asyncsched.idempotency i "
         "WHERE until_at <= $1 AND NOT EXISTS (SELECT 1 FROM asyncsched.runs r WHERE r.id = i.run) LIMIT $2 "
-        "FOR UPDATE SKIP LOCKED)",
+        "FOR UPDATE SKIP LOCKED))",
         *(db.now_us, most),
     )

@@ -115,6 +115,8 @@ class Abroad(NamedTuple):
     stops: why runs that this node has under way are to stop, by their ids.
     edited: the tasks that have a later version than was asked for.
     edits: the version that was given last; nodes that come or go count too.
+    ready: whether any run waits that may be claimed, or that has waited too long.
+    next_us: when the next one may be.
     """
 
     ended: dict[str, Row | None]
@@ -124,6 +126,8 @@ class Abroad(NamedTuple):
     edited: list[str]
     edits: int
     now_us: int
+    ready: bool
+    next_us: int | None
 
 
 _SIGHT = (
@@ -131,13 +135,18 @@ _SIGHT = (
     "pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS xmax, "
     "coalesce((SELECT value FROM asyncsched.counts WHERE name = 'edits'), 0) AS edits, "
     "(SELECT array_agg(ARRAY[id, stop]) FROM asyncsched.runs WHERE owner = $1 AND stop IS NOT NULL) AS stops, "
-    "coalesce((SELECT max(seq) FROM asyncsched.runs WHERE scheduled_at IS NOT NULL AND seq > $2), $2) AS last"
+    "coalesce((SELECT max(seq) FROM asyncsched.runs WHERE scheduled_at IS NOT NULL AND seq > $2), $2) AS last, "
+    "(SELECT min(queue) FROM asyncsched.runs WHERE state = 0) IS NOT NULL AS ready, "
+    "least((SELECT min(due_at) FROM asyncsched.runs WHERE state = 2), "
+    "(SELECT min(wake_at) FROM asyncsched.keys WHERE wake_at IS NOT NULL), "
+    "(SELECT min(lapses_at) FROM asyncsched.runs WHERE lapses_at IS NOT NULL)) AS next_us"
 )
 
 
 async def look_abroad(db: Database, run_ids: Sequence[str], cursor: Cursor, node_id: str, edits: int) -> Abroad:
     """What others have done about these runs and this node's, and which they have written."""
-    now_us, xmin, xmax, newest, stops, last = await db.row(_SIGHT, node_id, cursor.base)  # type: ignore[misc]
+    found = await db.row(_SIGHT, node_id, cursor.base)
+    now_us, xmin, xmax, newest, stops, last, ready, next_us = found  # type: ignore[misc]
     made, edited = [], []
     if last > cursor.base:
         made = await db.rows(
@@ -155,6 +164,8 @@ async def look_abroad(db: Database, run_ids: Sequence[str], cursor: Cursor, node
         [task for (task,) in edited],
         newest,
         now_us,
+        ready or (next_us is not None and next_us <= now_us),
+        next_us,
     )
 
 

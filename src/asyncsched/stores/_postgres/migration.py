@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
-from asyncsched.errors import StoreError
+from asyncsched.errors import MisuseError, StoreError
 from asyncsched.stores._migrates import Migrates, SchemaState
 from asyncsched.stores._postgres.connection import TROUBLES, Database, check_server, connect, store_error
 from asyncsched.stores._postgres.presence import Presence
@@ -37,6 +37,8 @@ class SchemaDesk(Presence, Migrates):
 
     async def _apart(self, work: Callable[[Database], Awaitable[T]]) -> T:
         """What ``work`` gives, on a connection of its own."""
+        if self._pool is not None:
+            raise MisuseError(f"{self._address} is open here: its schema is what it needs")
         connection = await connect(self._address, "schema")
         try:
             database = Database(connection, self._address.schema)

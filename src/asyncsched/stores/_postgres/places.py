@@ -161,7 +161,7 @@ async def wake(db: Transaction) -> None:
 async def forget_starts(db: Transaction) -> int:
     """Forget starts that matter no more; of how many keys."""
     return await db.execute(
-        "DELETE FROM asyncsched.keys WHERE key IN (SELECT key FROM asyncsched.keys WHERE wake_at IS NULL "
-        "AND (last_at IS NULL OR last_at + period <= $1) LIMIT 1000 FOR UPDATE SKIP LOCKED)",
+        "DELETE FROM asyncsched.keys WHERE key = ANY(ARRAY(SELECT key FROM asyncsched.keys WHERE wake_at IS NULL "
+        "AND (last_at IS NULL OR last_at + period <= $1) LIMIT 1000 FOR UPDATE SKIP LOCKED))",
         db.now_us,
     )

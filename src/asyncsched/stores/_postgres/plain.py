@@ -40,10 +40,11 @@ _NAMES = ", ".join(name for name, _kind in _COMING)
 _THESE = ", ".join(f"r.{name}" for name, _kind in _COMING)
 _WRITE = (
     f"INSERT INTO asyncsched.runs ({_NAMES}, state, plain, arrived_at, status, attempt, token) SELECT {_THESE}, "
-    f"CASE WHEN r.due_at > t.now THEN {DELAYED} ELSE {READY} END, true, greatest(r.due_at, t.now), 'PENDING', 0, 0 "
+    f"CASE WHEN r.due_at > (SELECT now FROM t) THEN {DELAYED} ELSE {READY} END, true, "
+    "greatest(r.due_at, (SELECT now FROM t)), 'PENDING', 0, 0 "
 )
 _TIME = "WITH t AS MATERIALIZED (SELECT asyncsched.now_us() AS now)"
-_INSERT = f"{_TIME} {_WRITE} FROM {_given(_COMING, 'r', 1)}, t ORDER BY r.n"
+_INSERT = f"{_TIME} {_WRITE} FROM {_given(_COMING, 'r', 1)} ORDER BY r.n"
 _TASKS = (
     ("id", "text"), ("version", "bigint"), ("was", "bigint"), ("next", "bigint"), ("counted", "bigint"),
     ("number", "bigint"), ("most", "bigint"),
@@ -52,14 +53,17 @@ _SKIPPED = ", ".join(name for name, _kind in _SKIP)
 # A fire that does not see the last transaction that let a run of its task go has counted too few, and loses.
 _FIRE = (
     f"{_TIME}, v AS (SELECT * FROM {_given(_TASKS, 'v', 1)}), "
-    "l AS MATERIALIZED (SELECT k.id FROM asyncsched.tasks k JOIN v ON v.id = k.id, t WHERE k.version = v.version "
-    "AND k.next_at IS NOT DISTINCT FROM v.was AND (v.was IS NULL OR v.was <= t.now) AND (k.touched IS NULL "
+    "l AS MATERIALIZED (SELECT k.id, v.next, v.counted, v.number, v.most FROM asyncsched.tasks k "
+    "JOIN v ON v.id = k.id WHERE k.id = ANY($1::text[]) AND k.version = v.version "
+    "AND k.next_at IS NOT DISTINCT FROM v.was AND (v.was IS NULL OR v.was <= (SELECT now FROM t)) "
+    "AND (k.touched IS NULL "
     "OR pg_visible_in_snapshot(k.touched, pg_current_snapshot())) ORDER BY k.id FOR UPDATE OF k SKIP LOCKED), "
-    "m AS (SELECT l.id, v.next, v.counted FROM l JOIN v ON v.id = l.id, t WHERE v.number IS NULL OR v.number = "
-    f"{on_their_way('l.id', 't.now', 'v.most')}), "
-    "a AS (UPDATE asyncsched.tasks k SET next_at = m.next, made = k.made + m.counted FROM m WHERE k.id = m.id "
+    "m AS (SELECT l.id, l.next, l.counted FROM l WHERE l.number IS NULL OR l.number = "
+    f"{on_their_way('l.id', '(SELECT now FROM t)', 'l.most')}), "
+    "a AS (UPDATE asyncsched.tasks k SET next_at = m.next, made = k.made + m.counted FROM m "
+    "WHERE k.id = ANY($1::text[]) AND k.id = m.id "
     "RETURNING k.id), "
-    f"i AS ({_WRITE} FROM {_given(_COMING, 'r', 8)} JOIN a ON a.id = r.task, t ORDER BY r.n), "
+    f"i AS ({_WRITE} FROM {_given(_COMING, 'r', 8)} JOIN a ON a.id = r.task ORDER BY r.n), "
     f"s AS (INSERT INTO asyncsched.history ({_SKIPPED}) SELECT {', '.join(f's.{name}' for name, _kind in _SKIP)} "
     f"FROM {_given(_SKIP, 's', 8 + len(_COMING))} JOIN a ON a.id = s.task ORDER BY s.n ON CONFLICT (id) DO NOTHING) "
     "SELECT id FROM a"
@@ -124,20 +128,23 @@ _TOLD = {name for name, _kind in _ENDS} - {"id", "token"}
 _GONE = ", ".join(f"v.{name}" if name in _TOLD else f"r.{name}" for name in (*Row._fields, "queue"))
 _FINISH = (
     f"{_TIME}, v AS (SELECT * FROM {_given(_ENDS, 'v', 1)}), "
-    f"d AS (DELETE FROM asyncsched.runs r USING v WHERE r.id = v.id AND r.token = v.token AND r.plain "
+    f"d AS (DELETE FROM asyncsched.runs r USING v WHERE r.id = ANY($1::text[]) AND r.id = v.id AND r.token = v.token "
+    f"AND r.plain "
     f"RETURNING {_GONE}, v.n, r.maker), "
     f"h AS (INSERT INTO asyncsched.history ({', '.join(Row._fields)}, queue) SELECT {_KEPT} FROM d ORDER BY d.n "
     "ON CONFLICT (id) DO NOTHING), "
-    f"w AS (UPDATE asyncsched.runs SET state = {READY} WHERE id IN (SELECT o.id FROM asyncsched.runs o "
+    f"w AS (UPDATE asyncsched.runs SET state = {READY} WHERE id = ANY(ARRAY(SELECT o.id FROM asyncsched.runs o "
     f"WHERE o.state = {DELAYED} AND o.due_at <= (SELECT now FROM t) AND o.limit_key IS NULL "
-    f"ORDER BY o.due_at LIMIT {_WOKEN_AT_ONCE} FOR UPDATE SKIP LOCKED)) "
+    f"ORDER BY o.due_at LIMIT {_WOKEN_AT_ONCE} FOR UPDATE SKIP LOCKED))) "
     "SELECT (SELECT coalesce(array_agg(d.n), '{}') FROM d) AS ended, "
     "(SELECT coalesce(bool_or(d.maker <> $9), false) FROM d) AS of_others, "
-    "EXISTS (SELECT 1 FROM asyncsched.runs WHERE state = 2 AND limit_key IS NOT NULL AND due_at <= t.now) "
-    "OR EXISTS (SELECT 1 FROM asyncsched.keys WHERE wake_at <= t.now) "
-    "OR EXISTS (SELECT 1 FROM asyncsched.keys WHERE last_at > t.now) AS waking, "
-    "EXISTS (SELECT 1 FROM asyncsched.runs WHERE lapses_at <= t.now) AS lapsing, "
-    "EXISTS (SELECT 1 FROM asyncsched.runs WHERE state = 0 AND (holds >= 2 OR lost >= 2)) AS special FROM t"
+    # A smallest one, not any: whatever is believed of the table, that is a look at the end of an index.
+    "coalesce((SELECT min(due_at) FROM asyncsched.runs WHERE state = 2 AND limit_key IS NOT NULL) <= t.now, false) "
+    "OR coalesce((SELECT min(wake_at) FROM asyncsched.keys WHERE wake_at IS NOT NULL) <= t.now, false) "
+    "OR coalesce((SELECT max(last_at) FROM asyncsched.keys WHERE last_at IS NOT NULL) > t.now, false) AS waking, "
+    "coalesce((SELECT min(lapses_at) FROM asyncsched.runs WHERE lapses_at IS NOT NULL) <= t.now, false) AS lapsing, "
+    "(SELECT min(queue) FROM asyncsched.runs WHERE state = 0 AND (holds >= 2 OR lost >= 2)) IS NOT NULL AS special "
+    "FROM t"
 )
 
 
@@ -168,9 +175,11 @@ async def finish(db: Database, rows: Sequence[Row], node_id: str) -> Finished:
     return Finished({place - 1 for place in found[0]}, *found[1:])
 
 
-# The lease is held by the database's own clock. Its row is locked: who takes the node for dead waits for the claim.
+# Leases are by the server's own clock. The row of one is locked where anything is claimed: who takes the node for dead
+# waits for that, or has done it.
 WALL_US = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
-_ALIVE = f"n AS MATERIALIZED (SELECT 1 FROM asyncsched.nodes WHERE id = $1 AND expires_at > {WALL_US} FOR KEY SHARE)"
+_NODE = f"SELECT 1 FROM asyncsched.nodes WHERE id = $1 AND expires_at > {WALL_US}"
+_ALIVE = f"n AS MATERIALIZED ({_NODE})"
 _ANY_QUEUE = (
     "RECURSIVE t AS MATERIALIZED (SELECT asyncsched.now_us() AS now), {alive}, "
     "q(name, free) AS (SELECT min(queue), $3 + 1 FROM asyncsched.runs WHERE state = 0 UNION ALL "
@@ -188,10 +197,13 @@ _REST = (
     "WHERE r.state = 0 AND r.queue = q.name AND r.task <> ALL($4::text[]) AND r.holds < 2 AND r.lost < 2 "
     "ORDER BY r.priority DESC, r.due_at, r.seq LIMIT q.free FOR UPDATE SKIP LOCKED) AS f "
     "WHERE EXISTS (SELECT 1 FROM n) ORDER BY 2 LIMIT $3 + 1), "
+    f"k AS MATERIALIZED ({_NODE} AND EXISTS (SELECT 1 FROM c) FOR KEY SHARE), "
     "u AS (UPDATE asyncsched.runs r SET state = 1, status = 'RUNNING', owner = $1, node = $2, token = r.token + 1, "
-    "attempt = r.attempt + 1, started_at = t.now, first_at = coalesce(r.first_at, t.now), lapses_at = NULL "
-    f"FROM c, t WHERE r.id = c.id AND c.place <= $3 RETURNING c.place, {_COLUMNS}) "
-    "SELECT EXISTS (SELECT 1 FROM c WHERE c.place > $3) AS more, EXISTS (SELECT 1 FROM n) AS alive, t.now, "
+    "attempt = r.attempt + 1, started_at = (SELECT now FROM t), first_at = coalesce(r.first_at, (SELECT now FROM t)), "
+    "lapses_at = NULL FROM c WHERE r.id = ANY(ARRAY(SELECT id FROM c)) AND r.id = c.id AND c.place <= $3 "
+    f"AND EXISTS (SELECT 1 FROM k) RETURNING c.place, {_COLUMNS}) "
+    "SELECT EXISTS (SELECT 1 FROM c WHERE c.place > $3) AS more, "
+    "EXISTS (SELECT 1 FROM n) AND (EXISTS (SELECT 1 FROM k) OR NOT EXISTS (SELECT 1 FROM c)) AS alive, t.now, "
     "least((SELECT min(due_at) FROM asyncsched.runs WHERE state = 2), "
     "(SELECT min(wake_at) FROM asyncsched.keys WHERE wake_at IS NOT NULL)) AS next_us, "
     "(SELECT min(lapses_at) FROM asyncsched.runs WHERE lapses_at IS NOT NULL) AS lapses_us, "
@@ -235,7 +247,7 @@ _UNDO = (
     "attempt = r.attempt - 1, started_at = CASE WHEN r.attempt = 1 THEN NULL ELSE r.started_at END, "
     "first_at = CASE WHEN r.attempt = 1 THEN NULL ELSE r.first_at END, lapses_at = v.lapses_at "
     "FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS v(id, token, lapses_at) "
-    "WHERE r.id = v.id AND r.token = v.token"
+    "WHERE r.id = ANY($1::text[]) AND r.id = v.id AND r.token = v.token"
 )
 
 

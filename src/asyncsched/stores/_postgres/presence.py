@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Collection
-from itertools import islice
 from typing import Any
 from uuid import uuid4
 from weakref import WeakValueDictionary
@@ -15,13 +14,13 @@ from asyncsched.errors import MisuseError
 from asyncsched.run import FINAL, Run
 from asyncsched.stores._base import Notice
 from asyncsched.stores._postgres.address import Address
-from asyncsched.stores._postgres.connection import Database, check_server, connect, make_pool
+from asyncsched.stores._postgres.connection import TROUBLES, Database, check_server, connect, make_pool, store_error
 from asyncsched.stores._postgres.desk import Desk
 from asyncsched.stores._postgres.lookups import AT_ONCE, Abroad, Cursor, look_abroad
 from asyncsched.stores._postgres.pulse import Pulse
 from asyncsched.stores._postgres.rescue import enter, leave, rescue, take_strays
 from asyncsched.stores._postgres.roster import enrol_again, unpark
-from asyncsched.stores._postgres.schema import migrate
+from asyncsched.stores._postgres.schema import migrate, missing
 from asyncsched.stores._postgres.transaction import Transaction, transact
 from asyncsched.stores._sqlite.abroad import lose
 
@@ -38,6 +37,7 @@ class Presence(Desk):
 
     hint: Callable[[], None]
     serves: Callable[[str], bool]
+    counts: Callable[[str], bool]
     edited: Callable[[Collection[str]], None]
 
     def __init__(self, address: Address, lease_us: int, *, migrates: bool) -> None:
@@ -70,7 +70,10 @@ class Presence(Desk):
         self._cursor = Cursor(0, 0, 0)
         self._edits = 0
         self._looking = self._again = self._entered_once = False
-        self._unasked = 0
+        self._next_us: int | None = None
+        """When a run may be claimed next, or lapses, as the engine has been hinted at it."""
+        self._unasked: list[str] = []
+        """Runs of which it is still to be asked how they stand."""
 
     async def open(self, node: str, clock: Clock) -> None:  # noqa: ARG002 - the server has a clock
         known = self._known
@@ -81,24 +84,30 @@ class Presence(Desk):
         known.node_id = self._id
         self._begin()
         try:
-            connection = await connect(self._address, "schema")
-            try:
-                database = Database(connection, self._address.schema)
-                await check_server(database, self._address)
-                await migrate(database, self._address, allowed=self._migrates)
-            finally:
-                await connection.close()
             self._pool = await make_pool(self._address)
+            if await self._read(self._lacks):
+                connection = await connect(self._address, "schema")
+                try:
+                    database = Database(connection, self._address.schema)
+                    await migrate(database, self._address, allowed=self._migrates)
+                finally:
+                    await connection.close()
             # Others may look as soon as it is a node: what it takes to renew the lease is there before.
             pulse = self._pulse = Pulse(
                 self._address, self._lease_us, lambda: self._id, self._look_elsewhere, self._given_up
             )
             await pulse.start()
             await self._write(self._enter)
-        except BaseException:
+        except BaseException as error:
             await self._stop()
+            if isinstance(error, TROUBLES):
+                raise store_error(self._address, error) from error
             raise
         pulse.hint()
+
+    async def _lacks(self, database: Database) -> bool:
+        await check_server(database, self._address)
+        return bool(await missing(database, self._address))
 
     async def _enter(self, db: Transaction) -> None:
         """Become one of the nodes at the store."""
@@ -180,36 +189,47 @@ class Presence(Desk):
         if not run.status.final and self._known.get(run.id) is run:
             self._watched[run.id] = run
 
+    def _know(self, run: Run[Any]) -> None:
+        """Know a run that was written here: the engine counts it, or else whoever holds it is told how it ends."""
+        if run.edges is not None or self.counts(run.task):
+            self._known.keep(run)
+        else:
+            self._known.hold(run)
+            self._watch(run)
+
     def _look_elsewhere(self) -> None:
         """Ask what others have done, of every run that has not ended here, then let the engine look."""
-        self._unasked = len(self._known.counted)
-        self._again = self._looking
+        self._again = True
         if not self._looking:
             self._ask()
 
     def _ask(self) -> None:
+        """Ask for some of the runs, then for the next, until all have been asked for since others were heard of."""
         pulse = self._pulse
         if pulse is None or self._leaving or not self._entered_once:
             return
+        if not self._unasked:
+            self._again = False
+            watched = (run_id for run_id, run in self._watched.items() if not run.status.final)
+            self._unasked = [*self._known.counted, *watched]
         self._looking = True
-        counted, cursor, node_id, edits = self._known.counted, self._cursor, self._id, self._edits
-        asked = list(islice(counted, AT_ONCE))
-        self._unasked -= len(asked)
-        for run_id in asked:  # those come last the next time
-            counted[run_id] = counted.pop(run_id)
-        asked += [run_id for run_id, run in self._watched.items() if not run.status.final]
+        cursor, node_id, edits = self._cursor, self._id, self._edits
+        asked, self._unasked = self._unasked[:AT_ONCE], self._unasked[AT_ONCE:]
         pulse.ask(lambda database: look_abroad(database, asked, cursor, node_id, edits), self._looked)
 
     def _looked(self, abroad: Abroad | None, error: BaseException | None) -> None:
         self._looking = False
-        if abroad is not None:
-            self._cursor = abroad.cursor
-            self._take_abroad(abroad)
-            self.hint()
-        else:
+        if abroad is None:
             log.debug("what other nodes did cannot be read: %s", error)  # the lease tells of the trouble
-        if self._again or (self._unasked > 0 and error is None):  # what is not asked now may never be
-            self._again = False
+            self._unasked = []
+            return
+        self._cursor = abroad.cursor
+        self._take_abroad(abroad)
+        told = self._elsewhere or self._found or self._stops or self._lost is not None
+        if told or abroad.ready or abroad.next_us != self._next_us:  # else an exchange would come to nothing
+            self.hint()
+        self._next_us = abroad.next_us
+        if self._again or self._unasked:  # nobody may ever write again: what is not asked now never is
             self._ask()
 
     def _take_abroad(self, abroad: Abroad) -> None:

@@ -161,7 +161,6 @@ class Pulse:
                 await self._send(now_us)
             if now_us >= self._sweep_us:
                 await self._sweep(now_us)
-            self._rest_us = 0
         except (*TROUBLES, StoreError) as error:
             await self._trouble(error)
         if self._asked:
@@ -172,6 +171,7 @@ class Pulse:
         if not await renew(await self._database(), node_id, self._lease_us):
             self._call(self._given_up)
         self._renew_us = now_us + self._lease_us // 4
+        self._rest_us = 0
 
     async def _send(self, now_us: int) -> None:
         self._hint_us = _NEVER

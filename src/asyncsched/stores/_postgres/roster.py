@@ -117,8 +117,9 @@ async def park_unserved(db: Transaction, served: Callable[[str], bool]) -> list[
     for task in sorted(found):
         await db.execute(
             f"UPDATE asyncsched.runs SET state = {PARKED}, reason = $1, token = token + 1 "
-            f"WHERE id IN (SELECT id FROM asyncsched.runs WHERE task = $2 AND state IN ({READY}, {DELAYED}, {QUEUED}) "
-            "ORDER BY id FOR UPDATE)",
+            f"WHERE id = ANY(ARRAY(SELECT id FROM asyncsched.runs WHERE task = $2 "
+            f"AND state IN ({READY}, {DELAYED}, {QUEUED}) "
+            "ORDER BY id FOR UPDATE))",
             *(unserved_reason(task), task),
         )
     went = await since(db, found)

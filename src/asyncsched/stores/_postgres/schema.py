@@ -19,6 +19,8 @@ _TABLE = (
     "CREATE TABLE IF NOT EXISTS asyncsched.migrations (number integer PRIMARY KEY, name text NOT NULL, "
     "checksum text NOT NULL, applied_at bigint NOT NULL, since text NOT NULL, least integer NOT NULL)"
 )
+# A look into the catalogue as it is: what names are resolved by may be older than the lock.
+_IS_THERE = "SELECT EXISTS (SELECT 1 FROM pg_tables WHERE schemaname = $1 AND tablename = 'migrations')"
 _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('{}/schema', 0))"
 
 
@@ -66,6 +68,7 @@ async def migrate(db: Database, address: Address, *, allowed: bool = True) -> Se
         )
     async with db.connection.transaction():
         await db.execute("SET LOCAL lock_timeout = '60s'")
+        await db.execute("SET LOCAL statement_timeout = 0")
         await db.execute(_LOCK.format(db.schema))
         needed = await missing(db, address)
         for statement in _work(needed, db.schema):
@@ -97,7 +100,7 @@ def _work(needed: Sequence[Step], schema: str) -> list[str]:
 
 async def _applied(db: Database) -> list[Applied]:
     found: list[Any] = []
-    if await db.value("SELECT to_regclass($1)", f'"{db.schema}".migrations') is not None:
+    if await db.value(_IS_THERE, db.schema):
         found = await db.rows("SELECT number, name, checksum, since, least FROM asyncsched.migrations ORDER BY number")
     return [Applied(*row) for row in found]
 

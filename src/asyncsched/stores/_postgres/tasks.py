@@ -67,7 +67,7 @@ async def _declare(
         await db.execute(
             "UPDATE asyncsched.tasks k SET metadata = v.metadata "
             "FROM unnest($1::text[], $2::text[]) AS v(id, metadata) "
-            "WHERE k.id = v.id",
+            "WHERE k.id = v.id AND k.id = ANY($1::text[])",
             *map(list, zip(*others, strict=True)),
         )
     tasks = [one.task for one in declared]
@@ -148,8 +148,8 @@ async def _cancel(db: Transaction, rows: Sequence[Row], reason: str) -> list[Row
 async def stop(db: Transaction, run_ids: Collection[str], reason: str, node_id: str) -> list[Row]:
     """Tell other nodes than this one to stop those of the runs that are under way there; these."""
     found = await db.change(
-        "UPDATE asyncsched.runs SET stop = coalesce(stop, $1) WHERE id IN (SELECT id FROM asyncsched.runs "
-        f"WHERE id = ANY($2::text[]) AND state = 1 AND owner <> $3 ORDER BY id FOR UPDATE) RETURNING {COLUMNS}",
+        "UPDATE asyncsched.runs SET stop = coalesce(stop, $1) WHERE id = ANY(ARRAY(SELECT id FROM asyncsched.runs "
+        f"WHERE id = ANY($2::text[]) AND state = 1 AND owner <> $3 ORDER BY id FOR UPDATE)) RETURNING {COLUMNS}",
         *(reason, list(run_ids), node_id),
     )
     by_id = {row.id: row for row in map(Row._make, found)}
@@ -217,7 +217,7 @@ async def submit(db: Transaction, runs: Sequence[New]) -> list[Row | None]:
         stands = merged.get(row.flow or row.id) if merged else None
         if stands is None and fired is not None and row.scheduled_at is not None:
             earlier = fired.setdefault((row.task, row.scheduled_at), row.id)
-            stands = None if earlier == row.id else await any_row(db, earlier)
+            stands = None if earlier == row.id else await unit.written(earlier)
         if stands is None:
             stands = await unit.submit(new)
         if stands is not None:
@@ -236,13 +236,3 @@ async def _fired(db: Transaction, task: str) -> dict[tuple[str, int | None], str
         task,
     )
     return {(of, at_us): run_id for of, at_us, run_id in found}
-
-
-async def any_row(db: Database, run_id: str) -> Row | None:
-    """The run of this id, live or ended."""
-    found = await db.row(
-        f"SELECT {COLUMNS} FROM asyncsched.runs WHERE id = $1 UNION ALL "
-        f"SELECT {COLUMNS} FROM asyncsched.history WHERE id = $1 LIMIT 1",
-        run_id,
-    )
-    return None if found is None else Row._make(found)

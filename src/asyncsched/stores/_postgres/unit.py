@@ -12,6 +12,7 @@ from asyncsched.limits import Idempotency
 from asyncsched.merge import merge, merged_reason, stands_until_us
 from asyncsched.policy import NO_LIMIT
 from asyncsched.run import RunStatus, Settled, Terms
+from asyncsched.stores._postgres.connection import Database
 from asyncsched.stores._postgres.keys import end_keys, keep_key, run_of_key
 from asyncsched.stores._postgres.places import pass_on
 from asyncsched.stores._postgres.transaction import Transaction, of_given, of_key, of_once
@@ -41,7 +42,8 @@ RECORD = (
 )
 _END = (
     "DELETE FROM asyncsched.runs r USING unnest($1::text[], $2::bigint[]) AS v(id, token) "
-    "WHERE r.id = v.id AND r.token = v.token AND r.state {state} RETURNING r.id, r.args, r.terms, r.flow, r.edges"
+    "WHERE r.id = ANY($1::text[]) AND r.id = v.id AND r.token = v.token AND r.state {state} "
+    "RETURNING r.id, r.args, r.terms, r.flow, r.edges"
 )
 _MOVE = (
     "UPDATE asyncsched.runs SET status = $1, reason = $2, attempt = $3, token = $4, node = $5, due_at = $6, "
@@ -50,13 +52,13 @@ _MOVE = (
 # Of each task what is beyond its keeping. What somebody still needs the result of stays; so does what another node
 # forgets at this moment.
 _PRUNE = (
-    "DELETE FROM asyncsched.history WHERE id IN (SELECT gone.id FROM unnest($1::text[]) AS e(task) "
-    "LEFT JOIN asyncsched.tasks t ON t.id = e.task "
+    "DELETE FROM asyncsched.history WHERE id = ANY(ARRAY(SELECT gone.id FROM unnest($1::text[]) AS e(task) "
+    f"CROSS JOIN LATERAL (SELECT coalesce((SELECT k.history_limit FROM asyncsched.tasks k WHERE k.id = e.task), "
+    f"{HISTORY_LIMIT}) AS history_limit) AS t "
     "CROSS JOIN LATERAL (SELECT h.seq FROM asyncsched.history h WHERE h.task = e.task "
-    f"AND coalesce(t.history_limit, {HISTORY_LIMIT}) < {NO_LIMIT} "
-    f"ORDER BY h.seq DESC OFFSET coalesce(t.history_limit, {HISTORY_LIMIT}) LIMIT 1) AS last "
+    f"AND t.history_limit < {NO_LIMIT} ORDER BY h.seq DESC OFFSET t.history_limit LIMIT 1) AS last "
     "CROSS JOIN LATERAL (SELECT h.id FROM asyncsched.history h WHERE h.task = e.task AND h.seq <= last.seq "
-    "AND NOT EXISTS (SELECT 1 FROM asyncsched.needs n WHERE n.upstream = h.id) FOR UPDATE SKIP LOCKED) AS gone)"
+    "AND NOT EXISTS (SELECT 1 FROM asyncsched.needs n WHERE n.upstream = h.id) FOR UPDATE SKIP LOCKED) AS gone))"
 )
 _SUCCESS = RunStatus.SUCCESS.value
 
@@ -115,6 +117,11 @@ class Unit:
             self._needing += [(one.id, row.id, one.status, one.reason) for one in needs]
         elif state == QUEUED:
             await self.settle_keys()  # who comes first has its place before the next one comes
+
+    async def written(self, run_id: str) -> Row | None:
+        """The run of this id, live or ended, written by this unit or before."""
+        await self._flush()
+        return await any_row(self.db, run_id)
 
     async def _flush(self) -> None:
         """Have in the tables what was written."""
@@ -230,9 +237,11 @@ class Unit:
         # One that ended before its follower was written: whoever wrote that may have seen it live.
         await self.db.execute(
             "INSERT INTO asyncsched.needs (upstream, run, status, reason) SELECT DISTINCT ON (v.upstream, v.run) "
-            "v.upstream, v.run, coalesce(v.status, h.status), CASE WHEN v.status IS NULL THEN h.reason ELSE v.reason END "
+            "v.upstream, v.run, coalesce(v.status, h.status), "
+            "CASE WHEN v.status IS NULL THEN h.reason ELSE v.reason END "
             "FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS v(upstream, run, status, reason) "
-            "LEFT JOIN asyncsched.history h ON h.id = v.upstream ON CONFLICT (upstream, run) "
+            "LEFT JOIN LATERAL (SELECT o.status, o.reason FROM asyncsched.history o WHERE o.id = v.upstream LIMIT 1) h "
+            "ON true ON CONFLICT (upstream, run) "
             "DO UPDATE SET status = excluded.status, reason = excluded.reason",
             *map(list, zip(*needs, strict=True)),
         )
@@ -251,7 +260,7 @@ class Unit:
         return done
 
     async def end_all(self, rows: Sequence[Row], state: str = "<> 1") -> list[bool | None]:
-        """Move live runs to the history, as the rows say but for their arguments; each has the token of its row less one.
+        """Move live runs to the history, as the rows say but for their arguments; each has its row's token less one.
 
         Of each whether others need it; ``None`` if there is no such run in this state any more, and nothing was done.
         """
@@ -272,10 +281,8 @@ class Unit:
                 await self._end_for_others(row, terms_of(row.terms))
             if row.flow is not None and row.status == _SUCCESS:
                 self._marks[row.task] = json.dumps(row)
-        done: list[bool | None] = []
-        for row in rows:  # one that is named twice ends once
-            done.append(row.id in needed if ended.pop(row.id, None) is not None else None)
-        return done
+        # One that is named twice ends once.
+        return [row.id in needed if ended.pop(row.id, None) is not None else None for row in rows]
 
     async def _end_for_others(self, row: Row, terms: Terms) -> None:
         if terms.limit_key is not None:
@@ -295,6 +302,7 @@ class Unit:
         found = await self.db.change(
             "UPDATE asyncsched.needs n SET status = v.status, reason = v.reason "
             "FROM unnest($1::text[], $2::text[], $3::text[]) AS v(id, status, reason) WHERE n.upstream = v.id "
+            "AND n.upstream = ANY($1::text[]) "
             "RETURNING n.upstream",
             *([row.id for row in rows], [row.status for row in rows], [row.reason for row in rows]),
         )
@@ -369,7 +377,11 @@ async def prune(db: Transaction, tasks: Collection[str]) -> None:
     await db.execute(_PRUNE, sorted(tasks))
 
 
-async def live_row(db: Transaction, run_id: str) -> Row | None:
-    """The run of this id, if it has not ended."""
-    found = await db.row(f"SELECT {COLUMNS} FROM asyncsched.runs WHERE id = $1", run_id)
+async def any_row(db: Database, run_id: str) -> Row | None:
+    """The run of this id, live or ended."""
+    found = await db.row(
+        f"SELECT {COLUMNS} FROM asyncsched.runs WHERE id = $1 UNION ALL "
+        f"SELECT {COLUMNS} FROM asyncsched.history WHERE id = $1 LIMIT 1",
+        run_id,
+    )
     return None if found is None else Row._make(found)

@@ -38,8 +38,9 @@ async def prune(db: Transaction, limits: Limits, most: int, after: int) -> tuple
 async def tidy(db: Transaction) -> None:
     """Forget what stands for submits, and starts that rates look back at, once that is over."""
     await db.execute(
-        "DELETE FROM asyncsched.standing WHERE key IN (SELECT key FROM asyncsched.standing WHERE until_at <= $1 "
-        "LIMIT 1000 FOR UPDATE SKIP LOCKED)",
+        "DELETE FROM asyncsched.standing WHERE key = ANY(ARRAY(SELECT key FROM asyncsched.standing "
+        "WHERE until_at <= $1 "
+        "LIMIT 1000 FOR UPDATE SKIP LOCKED))",
         db.now_us,
     )
     await forget_starts(db)

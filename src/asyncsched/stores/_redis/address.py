@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import timedelta
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from asyncsched.clock import SECOND_US
 from asyncsched.duration import as_duration
@@ -89,4 +89,5 @@ def split_url(url: str) -> tuple[str, dict[str, str]]:
     except DurationError as error:
         raise ConfigError(f"lease={own['lease']!r}: {error}") from None
     rest = urlencode([(name, value) for name, value in given if name not in _OWN])
-    return urlunsplit(parts._replace(query=rest)), own
+    place = url.partition("?")[0]
+    return f"{place}?{rest}" if rest else place, own

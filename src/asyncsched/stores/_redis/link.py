@@ -4,32 +4,43 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from hashlib import sha1
 from importlib.resources import files
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-from redis import Redis
-from redis.asyncio import Redis as AsyncRedis
-from redis.exceptions import (
-    AuthenticationError,
-    ConnectionError as LostConnection,
-    NoPermissionError,
-    NoScriptError,
-    RedisError,
-    ResponseError,
-)
-
-from asyncsched.errors import StoreError
+from asyncsched.errors import ConfigError, MissingExtra, StoreError
 from asyncsched.stores._redis.address import Address
+
+try:
+    from redis import Redis
+    from redis.asyncio import BlockingConnectionPool
+    from redis.asyncio import Redis as AsyncRedis
+    from redis.asyncio.retry import Retry
+    from redis.backoff import NoBackoff
+    from redis.exceptions import (
+        AuthenticationError,
+        NoPermissionError,
+        NoScriptError,
+        RedisError,
+        ResponseError,
+    )
+    from redis.exceptions import (
+        ConnectionError as LostConnection,
+    )
+except ImportError as missing:
+    raise MissingExtra("RedisStore needs redis: pip install 'asyncsched[redis]'", name=missing.name) from missing
 
 log = logging.getLogger("asyncsched.stores")
 
 TROUBLES = (RedisError, OSError, TimeoutError)
 _TIMEOUT_S = 10.0
-# Since 7.0 a server knows ZADD, FUNCTION and all else that is used here as it is used here; 6.2 is the oldest tried.
+_CONNECTIONS = 8
+PAGE = 16
+"""So many of those that wait for a key are read at a time."""
+# Scripts that ask for the time and then write need 5.0; nothing before 6.2 is maintained by anybody.
 _OLDEST = (6, 2)
 
 
@@ -71,15 +82,36 @@ def units_text(units: Sequence[Unit]) -> str:
     return json.dumps(flat(units), ensure_ascii=False, separators=(",", ":"))
 
 
+class Read(NamedTuple):
+    """How runs, keys and texts stand, in the order in which they were asked for."""
+
+    now_us: int
+    runs: list[Any]
+    keys: list[Any]
+    texts: list[Any]
+    ties: list[Any]
+
+
 class Link:
     """A server, as one node is connected to it on its loop."""
 
     def __init__(self, address: Address) -> None:
         self.address = address
         self.prefix = address.prefix
-        self.client: Any = AsyncRedis.from_url(
-            address.url, decode_responses=True, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S
-        )
+        try:
+            pool = BlockingConnectionPool.from_url(
+                address.url,
+                decode_responses=True,
+                max_connections=_CONNECTIONS,
+                timeout=None,
+                retry=Retry(NoBackoff(), 0),  # what may have been done is not done again without a look
+                socket_timeout=_TIMEOUT_S,
+                socket_connect_timeout=_TIMEOUT_S,
+            )
+        except ValueError as error:
+            raise ConfigError(f"url of {address}: {error}") from error
+        self.client: Any = AsyncRedis.from_pool(pool)
+        self._listener: Any = AsyncRedis.from_url(address.url, decode_responses=True, socket_connect_timeout=_TIMEOUT_S)
         self._epoch = ""
         self._count = 0
         self.rolled_back = False
@@ -88,6 +120,14 @@ class Link:
     async def close(self) -> None:
         """Let go of all connections."""
         await self.client.aclose()
+        await self._listener.aclose()
+
+    async def listen(self, heard: Callable[[str], None]) -> None:
+        """Call this with who has changed something, each time somebody says so; until the connection is lost."""
+        async with self._listener.pubsub(ignore_subscribe_messages=True) as channel:
+            await channel.subscribe(channel_of(self.address))
+            async for message in channel.listen():
+                heard(message["data"])
 
     async def call(self, name: str, *given: Any) -> Any:
         """What a script answers.
@@ -106,11 +146,18 @@ class Link:
 
     async def carry_out(self, units: Sequence[Unit]) -> Done:
         """Carry out units, one after another, nothing of others between them."""
+        before = self._count
         now, count, answers = await self.call("unit", units_text(units))
-        if count < self._count:
+        if count < before:
             self.rolled_back = True
-        self._count = count
-        return Done(int(now), [None if answer == 0 else answer for answer in answers])
+        self._count = max(count, self._count)
+        return Done(int(now), [None if answer == 0 else answer for answer in json.loads(answers)])
+
+    async def read(self, runs: Sequence[str], keys: Sequence[str] = (), texts: Sequence[str] = ()) -> Read:
+        """How these stand, at one instant."""
+        names = [json.dumps(list(given), ensure_ascii=False) for given in (runs, keys, texts)]
+        now, said = await self.call("read", *names, PAGE)
+        return Read(int(now), *json.loads(said))
 
     async def ask(self, *commands: Sequence[Any]) -> list[Any]:
         """What commands answer whose first argument is a key of ours; they are sent together.
@@ -130,14 +177,32 @@ class Link:
         return answers
 
     async def check(self) -> None:
-        """Nothing, if the server keeps what it is told; and remember as which one it is known.
+        """Remember which server this is, if it keeps what it is told.
 
         Raises:
             StoreError: it does not, or it cannot be used.
         """
         try:
-            about = await self.client.info()
-            await self._check_server(about)
+            about = await self._about()
+            self._check_server(about)
+        except TROUBLES as error:
+            raise store_error(self.address, error) from error
+        await self.remember()
+
+    async def _about(self) -> dict[str, Any]:
+        try:
+            found: dict[str, Any] = await self.client.info()
+        except TypeError as error:  # the client makes its connections of what is behind the ?
+            raise ConfigError(f"url of {self.address}: an option behind the ? is none of redis-py: {error}") from error
+        return found
+
+    async def remember(self) -> None:
+        """Remember which server this is, and how much has happened there.
+
+        Raises:
+            StoreError: it cannot be reached.
+        """
+        try:
             mark = f"{self.prefix}epoch"
             await self.client.set(mark, uuid4().hex, nx=True)
             self._epoch = await self.client.get(mark)
@@ -148,10 +213,14 @@ class Link:
 
     async def same_epoch(self) -> bool:
         """Whether the server is the one that was checked, with what it knew then."""
+        before = self._count
         epoch, count = await self.ask(("GET", "epoch"), ("GET", "count"))
-        return epoch == self._epoch and int(count or 0) >= self._count
+        if not self.rolled_back and epoch == self._epoch and int(count or 0) >= before:
+            return True
+        await self.remember()
+        return False
 
-    async def _check_server(self, about: dict[str, Any]) -> None:
+    def _check_server(self, about: dict[str, Any]) -> None:
         version = tuple(int(part) for part in str(about.get("redis_version", "0")).split(".")[:2])
         if version < _OLDEST:
             needed = ".".join(map(str, _OLDEST))
@@ -169,6 +238,11 @@ class Link:
                 f"{self.address}: the server throws keys away when its memory is full (maxmemory-policy {policy}): "
                 f"set 'maxmemory-policy noeviction', {cure}"
             )
+
+
+def channel_of(address: Address) -> str:
+    """Where nodes say that they have changed something."""
+    return f"{address.prefix}hints"
 
 
 def sync_client(address: Address) -> Any:

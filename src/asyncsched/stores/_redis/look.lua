@@ -22,7 +22,7 @@ local function look(queue)
       local run = call('HMGET', ns .. 'r:' .. id, 'task', 'grouped', 'lost', 'rated')
       local lost = tonumber(run[3] or '0')
       if not others[run[1]] and not (run[2] and full[run[2]]) and lost < too_lost then
-        found[#found + 1] = { member, id, queue, run[2], run[1], lost, run[4] or '0' }
+        found[#found + 1] = { member, id, queue, run[2] or '', run[1], lost, run[4] or '0' }
         taken = taken + 1
         if taken == limit then return end
       end
@@ -52,7 +52,7 @@ local expiry = tonumber(call('ZSCORE', ns .. 'nodes', node) or '0')
 return {
   text(now),
   expiry > wall() and 1 or 0,
-  ready,
+  cjson.encode(ready),
   { first('delayed'), first('kdelayed'), first('kwake') },
   first('lapses'),
   due('lapses', '-inf', text(now)),

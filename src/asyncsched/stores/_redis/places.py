@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 from bisect import insort
 from collections import deque
+from collections.abc import Sequence
+from typing import Any
 
 from asyncsched.limits import Rate
 from asyncsched.run import Terms
+from asyncsched.stores._redis.link import PAGE
 from asyncsched.stores._redis.records import by_priority
 from asyncsched.stores._redis.transaction import Transaction
 
 # Flags of a run: it has one of the places of its key; a start has been promised to it by the rate.
 PLACE, PROMISE = 1, 2
-_AT_ONCE = 16
 
 
 class Key:
@@ -25,7 +27,7 @@ class Key:
         self.known = self.changed = False
         self.count = self.period_us = 0
         self.wake_us: int | None = None
-        self.starts: deque[int] = deque((), 0)
+        self.starts: deque[int] = deque(maxlen=0)
         self.holders: dict[str, int] = {}
         self._waiting: deque[tuple[str, str]] = deque()
         self._extra: list[tuple[str, str]] = []
@@ -33,25 +35,29 @@ class Key:
         self._read = 0
         self._more = True
 
-    async def load(self) -> None:
-        """Read what is kept."""
-        unit, name = self._unit, self.name
-        said, holders = await unit.link.ask(("HGETALL", f"k:{name}"), ("HGETALL", f"h:{name}"))
-        unit.checks.append(("field", f"k:{name}", "v", said.get("v")))
-        self.holders = {run_id: int(flags) for run_id, flags in holders.items()}
-        if "starts" in said:
+    def know(self, said: Any) -> None:
+        """Know what was read: what is kept, who holds a place, the first who wait, and these runs."""
+        fields, holders, members, runs = ([*part] for part in said)
+        kept = dict(zip(fields[::2], fields[1::2], strict=True))
+        self._unit.checks.append(("field", f"k:{self.name}", "v", kept.get("v")))
+        self.holders = {run_id: int(flags) for run_id, flags in zip(holders[::2], holders[1::2], strict=True)}
+        if "starts" in kept:
             self.known = True
-            self.count, self.period_us = int(said["count"]), int(said["period"])
-            self.starts = deque(json.loads(said["starts"]), self.count)
-            self.wake_us = int(said["wake_at"]) if "wake_at" in said else None
+            self.count, self.period_us = int(kept["count"]), int(kept["period"])
+            self.starts = deque(json.loads(kept["starts"]), self.count)
+            self.wake_us = int(kept["wake_at"]) if "wake_at" in kept else None
+        self._take(members)
+        self._unit.know([member.partition(":")[2] for member in members], runs)
+
+    def _take(self, members: Sequence[str]) -> None:
+        self._waiting.extend((member, member.partition(":")[2]) for member in members)
+        self._read += len(members)
+        self._more = len(members) == PAGE
 
     async def _page(self) -> None:
-        found = await self._unit.link.ask(("ZRANGE", f"q:{self.name}", self._read, self._read + _AT_ONCE - 1))
-        members = [(member, member.partition(":")[2]) for member in found[0]]
-        self._waiting.extend(members)
-        self._read += len(members)
-        self._more = len(members) == _AT_ONCE
-        await self._unit.load(run_id for _member, run_id in members)
+        (members,) = await self._unit.link.ask(("ZRANGE", f"q:{self.name}", self._read, self._read + PAGE - 1))
+        self._take(members)
+        await self._unit.load(member.partition(":")[2] for member in members)
 
     async def foremost(self) -> str | None:
         """Who waits and comes first."""
@@ -152,7 +158,9 @@ async def pass_on(unit: Transaction, key: Key) -> None:
     rated, wake_us = False, None
     while (run_id := await key.foremost()) is not None:
         kept = await unit.run(run_id)
-        assert kept is not None
+        if kept is None:  # nobody knows it any more
+            key.remove(run_id)
+            continue
         terms, holds = kept.terms, key.holders.get(run_id, 0)
         bounded = terms.limit is not None and not holds & PLACE
         if bounded and terms.limit is not None and places >= terms.limit:

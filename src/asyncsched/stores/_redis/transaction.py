@@ -7,14 +7,21 @@ has been carried out.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from asyncsched.errors import StoreError
-from asyncsched.stores._redis.link import Link, Unit
+from asyncsched.stores._redis.link import Link, Read, Unit
 from asyncsched.stores._redis.records import Kept, kept_of
 
 TRIES = 500
 """So often a decision is made again. Each time somebody else's has counted: who comes so far meets a very busy key."""
+
+
+class Ties(NamedTuple):
+    """The runs that need a run, and those that it needs."""
+
+    followers: list[str]
+    needs: list[str]
 
 
 class Transaction:
@@ -27,6 +34,7 @@ class Transaction:
         self._changes: list[Sequence[Any]] = []
         self._runs: dict[str, Kept | None] = {}
         self._texts: dict[str, str | None] = {}
+        self.ties: dict[str, Ties] = {}
 
     def change(self, name: str, *given: Any) -> None:
         """Let this be changed too, after what was said before."""
@@ -46,10 +54,28 @@ class Transaction:
     async def load(self, run_ids: Iterable[str]) -> None:
         """Read these runs, those that were not yet."""
         unknown = [run_id for run_id in dict.fromkeys(run_ids) if run_id not in self._runs]
-        said = await self.link.ask(*(("HGETALL", f"r:{run_id}") for run_id in unknown))
-        for run_id, fields in zip(unknown, said, strict=True):
-            kept = self._runs[run_id] = kept_of(fields)
-            self.checks.append(("run", run_id, None if kept is None else kept.version))
+        for piece in chunks(unknown):
+            self.know_read(piece, await self.link.read(piece))
+
+    def know_read(self, run_ids: Sequence[str], read: Read) -> None:
+        """Know runs, and what ties them to others, as they were read."""
+        self.know(run_ids, read.runs)
+        for run_id, tied in zip(run_ids, read.ties, strict=True):
+            if tied:
+                self.ties.setdefault(run_id, Ties(*([*one] for one in tied)))
+
+    def know(self, run_ids: Sequence[str], said: Sequence[Any]) -> None:
+        """Know runs as they were read."""
+        for run_id, fields in zip(run_ids, said, strict=True):
+            if run_id not in self._runs:
+                kept = self._runs[run_id] = kept_of(fields)
+                self.checks.append(("run", run_id, None if kept is None else kept.version))
+
+    def know_texts(self, keys: Sequence[str], said: Sequence[Any]) -> None:
+        """Know texts as they were read."""
+        for key, found in zip(keys, said, strict=True):
+            value = self._texts[key] = found or None
+            self.checks.append(("text", key, value))
 
     async def run(self, run_id: str) -> Kept | None:
         """The run of this id, as it stands after what was changed here."""

@@ -77,6 +77,7 @@ local changes = {
   call = function(command, key, ...) return call(command, ns .. key, ...) end,
   new = function(id, task, created, fields, where, scheduled)
     local key = ns .. 'r:' .. id
+    if call('EXISTS', key) == 1 then return end -- who was not told the first time says it again
     local seq = call('INCR', ns .. 'seq')
     call('HSET', key, 'seq', seq, 'v', 1, unpack(fields))
     call('ZADD', ns .. 'l:' .. task, seq, id)
@@ -166,6 +167,49 @@ local changes = {
     local at = call('HMGET', ns .. 'r:' .. run, 'state', 'seq')
     if at[1] == BLOCKED then call('ZADD', ns .. 'told', at[2], run) end
   end,
+  merge = function(into, from)
+    call('ZUNIONSTORE', ns .. into, 2, ns .. into, ns .. from, 'AGGREGATE', 'MAX')
+    call('DEL', ns .. from)
+  end,
+  busy = function(before, task)
+    if call('SREM', ns .. 'busy', before) == 1 then call('SADD', ns .. 'busy', task) end
+    worn[task] = true
+  end,
+  rename = function(before, task)
+    call('RENAME', ns .. 't:' .. before, ns .. 't:' .. task)
+    call('ZREM', ns .. 'ed', before)
+    call('ZREM', ns .. 'due', before)
+    local version = call('INCR', ns .. 'edits')
+    call('HSET', ns .. 't:' .. task, 'version', version)
+    call('ZADD', ns .. 'ed', version, task)
+    arm(task)
+  end,
+  drop = function(task)
+    call('DEL', ns .. 't:' .. task, ns .. 'ms:' .. task, ns .. 'mt:' .. task)
+    call('ZREM', ns .. 'ed', task)
+    call('ZREM', ns .. 'due', task)
+    call('SREM', ns .. 'joins', task)
+    call('INCR', ns .. 'edits')
+  end,
+  rename_key = function(before, key)
+    for _, kind in ipairs({ 'h:', 'k:' }) do
+      if call('EXISTS', ns .. kind .. before) == 1 then call('RENAME', ns .. kind .. before, ns .. kind .. key) end
+    end
+    for _, zset in ipairs({ 'kwake', 'klast', 'kfade' }) do
+      local at = call('ZSCORE', ns .. zset, before)
+      if at then
+        call('ZREM', ns .. zset, before)
+        call('ZADD', ns .. zset, at, key)
+      end
+    end
+    for _, member in ipairs(call('ZRANGE', ns .. 'q:' .. before, 0, -1)) do
+      local id = string.sub(member, string.find(member, ':', 1, true) + 1)
+      call('ZADD', ns .. 'q:' .. key, 0, member)
+      call('HSET', ns .. 'r:' .. id, 'zk', 'q:' .. key)
+    end
+    call('DEL', ns .. 'q:' .. before)
+    call('HSET', ns .. 'k:' .. key, 'v', call('INCR', ns .. 'versions'))
+  end,
   until_now = function(digests)
     for _, digest in ipairs(digests) do call('HSET', ns .. 'until', digest, text(now)) end
   end,
@@ -188,4 +232,4 @@ for number, unit in ipairs(asked) do
   answers[number] = answer
 end
 for task in pairs(worn) do prune(task) end
-return { text(now), call('INCR', ns .. 'count'), answers }
+return { text(now), call('INCR', ns .. 'count'), cjson.encode(answers) }

@@ -15,8 +15,10 @@ from asyncsched.stores._sqlite.screening import mend
 
 log = logging.getLogger("asyncsched.stores")
 
-# How often it is looked whether others have written: a look costs 10 us. Alone, whether somebody has come.
-_BESIDE_S, _ALONE_S = 0.02, 1.0
+# How often it is looked whether others have written: a look and the wake for it cost 150 us. Where nobody has written for
+# a while, less often; alone, whether somebody has come.
+_BESIDE_S, _QUIET_S, _ALONE_S = 0.02, 0.04, 1.0
+_QUIET_AFTER_US = 2 * SECOND_US
 # Each time that much later or earlier, so that nodes which have begun together do not look together.
 _SWEEP_US, _SWEEP_SPREAD = 5 * SECOND_US, 0.2
 
@@ -47,7 +49,7 @@ class Neighbours:
         self._version = -1
         self._others: dict[str, Silence | None] = {}
         """The other nodes, each as it was last looked at."""
-        self._visited_us = self._sweep_us = 0
+        self._visited_us = self._sweep_us = self._heard_us = 0
 
     def look(self, db: sqlite3.Connection) -> float:
         """See to what is due; in how many seconds to look again."""
@@ -58,13 +60,17 @@ class Neighbours:
         version = data_version(db)
         now_us = self._steady_us()
         visiting = now_us - self._visited_us >= SECOND_US
+        if version != self._version:
+            self._heard_us = now_us
         if version != self._version or visiting:
             self._look_around(db, lock.node_id, hinted=version != self._version and self._version >= 0)
             self._version = version
         if visiting:
             self._visited_us = now_us
             self._visit(db, lock.node_id, now_us)
-        return _BESIDE_S if self._others else _ALONE_S
+        if not self._others:
+            return _ALONE_S
+        return _BESIDE_S if now_us - self._heard_us < _QUIET_AFTER_US else _QUIET_S
 
     def _look_around(self, db: sqlite3.Connection, node_id: str, *, hinted: bool) -> None:
         """Learn who is there. What others have done is asked each time that they have written.
