@@ -17,6 +17,9 @@ from asyncsched.stores._base import (
     Standing,
     Store,
 )
+from asyncsched.stores._durable.orders import Order
+from asyncsched.stores._durable.rows import Row
+from asyncsched.stores._durable.tasks import declaration_of, digest_of, standing_of
 from asyncsched.stores._postgres import plain
 from asyncsched.stores._postgres import tasks as stored
 from asyncsched.stores._postgres.address import address_of, lease_us_of, options_of
@@ -29,9 +32,6 @@ from asyncsched.stores._postgres.roster_verbs import RosterDesk
 from asyncsched.stores._postgres.tasks import DECLARING
 from asyncsched.stores._postgres.unit import any_row
 from asyncsched.stores._postgres.upkeep_verbs import UpkeepDesk
-from asyncsched.stores._sqlite.roster import digest_of
-from asyncsched.stores._sqlite.rows import Row
-from asyncsched.stores._sqlite.tasks import Order, declaration_of, standing_of
 from asyncsched.values import VALUE_LIMIT
 
 # So many ended runs are read when tasks are declared, as a whole and of one task; then the last of each. What comes

@@ -10,6 +10,9 @@ from typing import Any
 from asyncsched.errors import ConfigError
 from asyncsched.run import FINAL, Run
 from asyncsched.stores._base import Amendment, Declared, FireOrder, Reconciled, RunFilter, Standing, Store
+from asyncsched.stores._durable.orders import New
+from asyncsched.stores._durable.rows import Row
+from asyncsched.stores._durable.tasks import Declaration, declaration_of, digest_of, standing_of
 from asyncsched.stores._redis import tasks as stored
 from asyncsched.stores._redis.address import address_of, lease_of, split_url
 from asyncsched.stores._redis.exchange import ExchangeDesk
@@ -22,10 +25,6 @@ from asyncsched.stores._redis.renames import take_over
 from asyncsched.stores._redis.roster import enrol, forget, unpark
 from asyncsched.stores._redis.transaction import server_now_us
 from asyncsched.stores._redis.unit import looks_at, transact
-from asyncsched.stores._sqlite.roster import digest_of
-from asyncsched.stores._sqlite.rows import Row
-from asyncsched.stores._sqlite.tasks import Declaration, declaration_of, standing_of
-from asyncsched.stores._sqlite.unit import New
 from asyncsched.values import VALUE_LIMIT
 
 # So many ended runs are read when tasks are declared, as a whole and of one task; then the last of each. What comes

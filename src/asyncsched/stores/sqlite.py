@@ -25,19 +25,20 @@ from asyncsched.stores._base import (
     Standing,
     Store,
 )
+from asyncsched.stores._durable.marred import PARKED_AS
+from asyncsched.stores._durable.orders import Claim, Order
+from asyncsched.stores._durable.rows import Row, settled_row
+from asyncsched.stores._durable.tasks import Found, declaration_of, digest_of, standing_of
 from asyncsched.stores._sqlite import tasks as stored
 from asyncsched.stores._sqlite.alone import alone, insertion
-from asyncsched.stores._sqlite.claims import Claim, Exchanged, exchange
+from asyncsched.stores._sqlite.claims import Exchanged, exchange
 from asyncsched.stores._sqlite.connection import Synchronous
 from asyncsched.stores._sqlite.graph_verbs import GraphDesk
 from asyncsched.stores._sqlite.lookups import find, last_ended
-from asyncsched.stores._sqlite.marred import PARKED_AS
 from asyncsched.stores._sqlite.migration import SchemaDesk
 from asyncsched.stores._sqlite.nodes import LEAST_LEASE_US, MOST_LEASE_US
 from asyncsched.stores._sqlite.rescue import park
-from asyncsched.stores._sqlite.roster import digest_of
 from asyncsched.stores._sqlite.roster_verbs import RosterDesk
-from asyncsched.stores._sqlite.rows import Row, settled_row
 from asyncsched.stores._sqlite.transactions import TransactionDesk
 from asyncsched.stores._sqlite.unit import any_row, upstreams_of
 from asyncsched.stores._sqlite.upkeep_verbs import UpkeepDesk
@@ -102,10 +103,10 @@ class SQLiteStore(GraphDesk, SchemaDesk, UpkeepDesk, TransactionDesk, RosterDesk
         return self._clock.now_us()
 
     async def reconcile(self, declared: Sequence[Declared]) -> Reconciled:
-        rows = [stored.declaration_of(one) for one in declared]
+        rows = [declaration_of(one) for one in declared]
         for one in declared:
             self._known.declare(one.task, one.signature, one.history_limit)
-        answer: stored.Found = await self._write(lambda db, now_us: stored.reconcile(db, now_us, rows, self._id))
+        answer: Found = await self._write(lambda db, now_us: stored.reconcile(db, now_us, rows, self._id))
         standings, added, changed, renamed, digest = answer
         self._rosters.add(digest)
         self._declares.update(one.task for one in declared)
@@ -119,7 +120,7 @@ class SQLiteStore(GraphDesk, SchemaDesk, UpkeepDesk, TransactionDesk, RosterDesk
                 self._recalling -= len(ended)
                 self._known.recall(task, ended)
         known = zip(declared, rows, strict=True)
-        found = list(map(stored.standing_of, standings, known))
+        found = list(map(standing_of, standings, known))
         for place, stands in enumerate(found):
             if stands.declaration is None:  # it could not be read: what code declares is put in its place
                 found[place] = await self.put_task(declared[place])
@@ -127,16 +128,16 @@ class SQLiteStore(GraphDesk, SchemaDesk, UpkeepDesk, TransactionDesk, RosterDesk
         return Reconciled(found, added, changed, renamed)
 
     async def put_task(self, declared: Declared) -> Standing:
-        row = stored.declaration_of(declared)
+        row = declaration_of(declared)
         self._known.declare(declared.task, declared.signature, declared.history_limit)
         found, digest = await self._write(lambda db, now_us: stored.put(db, now_us, row, self._id))
         self._rosters.add(digest)
         self._declares.add(declared.task)
-        return stored.standing_of(found)
+        return standing_of(found)
 
     async def amend(self, task: str, version: int, amendment: Amendment) -> Standing | None:
         found = await self._write(lambda db, _now_us: stored.amend(db, task, version, amendment))
-        return None if found is None else stored.standing_of(found)
+        return None if found is None else standing_of(found)
 
     async def drop_task(self, task: str) -> list[Run[Any]]:
         reason = "its task was removed"
@@ -150,14 +151,14 @@ class SQLiteStore(GraphDesk, SchemaDesk, UpkeepDesk, TransactionDesk, RosterDesk
     async def standings(self, tasks: Collection[str]) -> list[Standing]:
         asked = list(tasks)
         found = await self._read(lambda db: stored.standing_among(db, asked))
-        return [stored.standing_of(one) for one in found]
+        return [standing_of(one) for one in found]
 
     async def fire(self, orders: Sequence[FireOrder]) -> set[str]:
         if not orders:
             return set()
         new = self._known.new
         rows = [
-            stored.Order(
+            Order(
                 order.task,
                 order.version,
                 order.was_us,

@@ -321,7 +321,7 @@ async def test_an_answer_that_was_lost_counts_once(schema: str, monkeypatch: pyt
 
 
 def _asked(store: PostgresStore) -> Any:
-    from asyncsched.stores._sqlite.claims import Claim
+    from asyncsched.stores._durable.orders import Claim
 
     return Claim(store._id, store._node, 10, None, None, store.serves)
 

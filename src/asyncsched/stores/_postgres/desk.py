@@ -7,12 +7,12 @@ from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import Any, TypeVar
 
 from asyncsched.errors import MisuseError, StoreError
+from asyncsched.stores._durable.known import KnownRuns
 from asyncsched.stores._postgres.address import Address
 from asyncsched.stores._postgres.connection import TROUBLES, Database, refused, store_error
 from asyncsched.stores._postgres.joining import Joining
 from asyncsched.stores._postgres.plain import Columns, insert
 from asyncsched.stores._postgres.transaction import Transaction, transact
-from asyncsched.stores._sqlite.desk import KnownRuns
 
 T = TypeVar("T")
 

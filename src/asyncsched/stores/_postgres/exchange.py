@@ -11,6 +11,9 @@ from asyncsched.deadlines import lapse, lapses_us
 from asyncsched.errors import StoreError
 from asyncsched.run import FINAL, Run
 from asyncsched.stores._base import Ack, Cycled
+from asyncsched.stores._durable.marred import PARKED_AS
+from asyncsched.stores._durable.orders import HISTORY_LIMIT, Claim
+from asyncsched.stores._durable.rows import Row, bare_run, settled_row
 from asyncsched.stores._postgres import plain
 from asyncsched.stores._postgres.claims import acknowledge, already, claim, lapse_due
 from asyncsched.stores._postgres.connection import Database
@@ -22,10 +25,6 @@ from asyncsched.stores._postgres.rescue import park, release
 from asyncsched.stores._postgres.tasks import cancel, stop
 from asyncsched.stores._postgres.transaction import Transaction
 from asyncsched.stores._postgres.unit import prune
-from asyncsched.stores._sqlite.claims import Claim
-from asyncsched.stores._sqlite.marred import PARKED_AS
-from asyncsched.stores._sqlite.rows import Row, bare_run, settled_row
-from asyncsched.stores._sqlite.unit import HISTORY_LIMIT
 
 log = logging.getLogger("asyncsched.stores")
 

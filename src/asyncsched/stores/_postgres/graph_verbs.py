@@ -7,13 +7,13 @@ from typing import Any
 
 from asyncsched.graph import Tally
 from asyncsched.run import Run
+from asyncsched.stores._durable.orders import Decided
+from asyncsched.stores._durable.rows import Row, edges_text, row_of, settled_row
 from asyncsched.stores._graphs import Decision, Follower, GraphVerbs, Lookback, Offers
 from asyncsched.stores._postgres import graphs
 from asyncsched.stores._postgres.connection import Database
 from asyncsched.stores._postgres.lookups import upstreams_of
 from asyncsched.stores._postgres.presence import Presence
-from asyncsched.stores._sqlite.graphs import Decided
-from asyncsched.stores._sqlite.rows import Row, edges_text, row_of, settled_row
 
 
 class GraphDesk(Presence, GraphVerbs):

@@ -7,14 +7,13 @@ from collections.abc import Collection, Mapping, Sequence
 
 from asyncsched.graph import Tally
 from asyncsched.run import RunStatus
+from asyncsched.stores._durable.marred import row_said
+from asyncsched.stores._durable.orders import Decided, New
+from asyncsched.stores._durable.rows import COLUMNS, Row, terms_of
 from asyncsched.stores._postgres.connection import Database
 from asyncsched.stores._postgres.met import still_met
 from asyncsched.stores._postgres.transaction import Transaction
 from asyncsched.stores._postgres.unit import Unit, lock_runs, locks_of
-from asyncsched.stores._sqlite.graphs import Decided
-from asyncsched.stores._sqlite.marred import row_said
-from asyncsched.stores._sqlite.rows import COLUMNS, Row, terms_of
-from asyncsched.stores._sqlite.unit import New
 
 _STATUSES = {status.value: status for status in RunStatus}
 _SELECT = ", ".join(f"r.{name}" for name in Row._fields)

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from asyncsched.run import FINAL
 from asyncsched.stores._base import RunFilter
+from asyncsched.stores._durable.rows import COLUMNS, Row, needs_of
 from asyncsched.stores._postgres.connection import Database
-from asyncsched.stores._sqlite.rows import COLUMNS, Row, needs_of
 
 AT_ONCE = 500
 """So many runs are asked for at a time."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from asyncsched.stores._durable.rows import BLOCKED, PARKED
 from asyncsched.stores._graphs import Met
 from asyncsched.stores._postgres.transaction import Transaction
-from asyncsched.stores._sqlite.rows import BLOCKED, PARKED
 
 
 def on_their_way(task: str, now: str, most: str) -> str:

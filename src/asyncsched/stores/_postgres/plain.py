@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 from asyncsched.deadlines import lapses_us
 from asyncsched.run import FINAL, NO_TERMS, Run
+from asyncsched.stores._durable.orders import Order
+from asyncsched.stores._durable.rows import DELAYED, READY, Row, terms_text
 from asyncsched.stores._postgres.connection import Database
 from asyncsched.stores._postgres.met import on_their_way
 from asyncsched.stores._postgres.unit import free
-from asyncsched.stores._sqlite.rows import DELAYED, READY, Row, terms_text
-from asyncsched.stores._sqlite.tasks import Order
 from asyncsched.values import Values
 
 Columns = list[list[Any]]

@@ -13,6 +13,7 @@ from asyncsched.clock import Clock
 from asyncsched.errors import MisuseError
 from asyncsched.run import FINAL, Run
 from asyncsched.stores._base import Notice
+from asyncsched.stores._durable.known import lose
 from asyncsched.stores._postgres.address import Address
 from asyncsched.stores._postgres.connection import TROUBLES, Database, check_server, connect, make_pool, store_error
 from asyncsched.stores._postgres.desk import Desk
@@ -22,7 +23,6 @@ from asyncsched.stores._postgres.rescue import enter, leave, rescue, take_strays
 from asyncsched.stores._postgres.roster import enrol_again, unpark
 from asyncsched.stores._postgres.schema import migrate, missing
 from asyncsched.stores._postgres.transaction import Transaction, transact
-from asyncsched.stores._sqlite.abroad import lose
 
 log = logging.getLogger("asyncsched.stores")
 

@@ -6,10 +6,10 @@ import json
 from collections.abc import Sequence
 
 from asyncsched.renaming import renamed_key, renamed_names, renamed_terms
+from asyncsched.stores._durable.rows import Row, terms_of, terms_text
 from asyncsched.stores._postgres.roster import edit
 from asyncsched.stores._postgres.transaction import Transaction
 from asyncsched.stores._postgres.unit import locks_of
-from asyncsched.stores._sqlite.rows import Row, terms_of, terms_text
 
 # Tables that keep something by a key that begins with the id of a task; and whether they keep an ended run as JSON.
 _KEYED = (("keys", False), ("standing", True), ("idempotency", True))

@@ -8,13 +8,13 @@ from asyncsched.again import dump_error
 from asyncsched.errors import RunFailed
 from asyncsched.retry import NO_RETRY
 from asyncsched.run import HandedBack, RunStatus, settle
+from asyncsched.stores._durable.rows import COLUMNS, PARKED, Row, terms_of
 from asyncsched.stores._postgres.connection import Database
 from asyncsched.stores._postgres.places import pass_on
 from asyncsched.stores._postgres.plain import WALL_US
 from asyncsched.stores._postgres.roster import strike
 from asyncsched.stores._postgres.transaction import Transaction
 from asyncsched.stores._postgres.unit import Unit, locks_of
-from asyncsched.stores._sqlite.rows import COLUMNS, PARKED, Row, terms_of
 
 LOST_LIMIT = 3
 """A run that has lost so many nodes is given up: it may be what kills them."""

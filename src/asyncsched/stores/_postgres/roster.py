@@ -7,12 +7,12 @@ from typing import Any
 
 from asyncsched.stored import PARKED as REASON
 from asyncsched.stored import Unserved, unserved_reason
+from asyncsched.stores._durable.marred import PARKED_AS
+from asyncsched.stores._durable.rows import COLUMNS, DELAYED, PARKED, QUEUED, READY, Row, terms_of
+from asyncsched.stores._durable.tasks import digest_of
 from asyncsched.stores._postgres.connection import Database
 from asyncsched.stores._postgres.transaction import Transaction
 from asyncsched.stores._postgres.unit import Unit, locks_of
-from asyncsched.stores._sqlite.marred import PARKED_AS
-from asyncsched.stores._sqlite.roster import digest_of
-from asyncsched.stores._sqlite.rows import COLUMNS, DELAYED, PARKED, QUEUED, READY, Row, terms_of
 
 # So many lists of tasks that no node declares any more are remembered, for when that ended.
 _REMEMBERED = 1_000

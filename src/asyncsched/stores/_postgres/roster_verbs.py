@@ -6,13 +6,12 @@ from collections.abc import Collection
 from typing import Any
 
 from asyncsched.stored import StoredTask, Unserved
+from asyncsched.stores._durable.tasks import STANDING, stored_task
 from asyncsched.stores._postgres.connection import Database
 from asyncsched.stores._postgres.presence import Presence
 from asyncsched.stores._postgres.roster import listed, park_unserved, since, unserved
 from asyncsched.stores._postgres.tasks import DECLARING
 from asyncsched.stores._roster import RosterVerbs
-from asyncsched.stores._sqlite.roster_verbs import _stored as stored_task
-from asyncsched.stores._sqlite.tasks import STANDING
 
 
 class RosterDesk(Presence, RosterVerbs):

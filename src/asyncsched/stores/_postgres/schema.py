@@ -10,10 +10,10 @@ from importlib.resources import files
 from typing import Any
 
 from asyncsched.errors import StoreError
+from asyncsched.stores._durable.steps import Applied, Step, read_step
 from asyncsched.stores._postgres.address import Address
 from asyncsched.stores._postgres.connection import Database
 from asyncsched.stores._postgres.plain import WALL_US
-from asyncsched.stores._sqlite.schema import Applied, Step, read_step
 
 _TABLE = (
     "CREATE TABLE IF NOT EXISTS asyncsched.migrations (number integer PRIMARY KEY, name text NOT NULL, "

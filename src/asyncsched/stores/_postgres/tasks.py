@@ -9,15 +9,15 @@ from typing import Any
 from asyncsched.errors import StoreError
 from asyncsched.run import RunStatus, Settled
 from asyncsched.stores._base import Amendment
+from asyncsched.stores._durable.orders import HISTORY_LIMIT, New, Order
+from asyncsched.stores._durable.rows import COLUMNS, Row, terms_of
+from asyncsched.stores._durable.tasks import STANDING, Declaration, Found, overrides_of
 from asyncsched.stores._postgres.connection import Database
 from asyncsched.stores._postgres.met import still_met
 from asyncsched.stores._postgres.renames import take_over
 from asyncsched.stores._postgres.roster import edit, enrol, forget, unpark
 from asyncsched.stores._postgres.transaction import Transaction, of_backfill
 from asyncsched.stores._postgres.unit import Unit, lock_runs, locks_of, prune
-from asyncsched.stores._sqlite.rows import COLUMNS, Row, terms_of
-from asyncsched.stores._sqlite.tasks import STANDING, Declaration, Found, Order, overrides_of
-from asyncsched.stores._sqlite.unit import HISTORY_LIMIT, New
 
 DECLARING = "declaring"
 """The lock of those who declare tasks, and of who looks which are declared by nobody."""

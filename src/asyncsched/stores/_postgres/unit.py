@@ -12,12 +12,9 @@ from asyncsched.limits import Idempotency
 from asyncsched.merge import merge, merged_reason, stands_until_us
 from asyncsched.policy import NO_LIMIT
 from asyncsched.run import RunStatus, Settled, Terms
-from asyncsched.stores._postgres.connection import Database
-from asyncsched.stores._postgres.keys import end_keys, keep_key, run_of_key
-from asyncsched.stores._postgres.places import pass_on
-from asyncsched.stores._postgres.transaction import Transaction, of_given, of_key, of_once
-from asyncsched.stores._sqlite.marred import row_said
-from asyncsched.stores._sqlite.rows import (
+from asyncsched.stores._durable.marred import row_said
+from asyncsched.stores._durable.orders import HISTORY_LIMIT, New
+from asyncsched.stores._durable.rows import (
     BLOCKED,
     COLUMNS,
     DELAYED,
@@ -29,7 +26,10 @@ from asyncsched.stores._sqlite.rows import (
     terms_of,
     terms_text,
 )
-from asyncsched.stores._sqlite.unit import HISTORY_LIMIT, New
+from asyncsched.stores._postgres.connection import Database
+from asyncsched.stores._postgres.keys import end_keys, keep_key, run_of_key
+from asyncsched.stores._postgres.places import pass_on
+from asyncsched.stores._postgres.transaction import Transaction, of_given, of_key, of_once
 
 _WIDTH = len(Row._fields)
 _INSERT = (

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from asyncsched.stores._durable.orders import Limits
 from asyncsched.stores._postgres.keys import forget_keys
 from asyncsched.stores._postgres.places import forget_starts
 from asyncsched.stores._postgres.transaction import Transaction
-from asyncsched.stores._sqlite.upkeep import Limits
 from asyncsched.stores._upkeep import Pruned
 
 _FORGET = (

@@ -6,13 +6,13 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from asyncsched.run import Run
+from asyncsched.stores._durable.orders import Limits
+from asyncsched.stores._durable.rows import Row
 from asyncsched.stores._postgres.connection import Database
 from asyncsched.stores._postgres.lookups import unfinished, upstreams_of
 from asyncsched.stores._postgres.presence import Presence
 from asyncsched.stores._postgres.transaction import Transaction
 from asyncsched.stores._postgres.upkeep import prune
-from asyncsched.stores._sqlite.rows import Row
-from asyncsched.stores._sqlite.upkeep import Limits
 from asyncsched.stores._upkeep import Pruned, UpkeepVerbs
 
 

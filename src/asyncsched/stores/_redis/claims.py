@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 from asyncsched.again import dump_error
 from asyncsched.deadlines import lapse
 from asyncsched.run import RunStatus, Settled
+from asyncsched.stores._durable.orders import LOST_LIMIT, Claim
+from asyncsched.stores._durable.rows import Row, bare_run, terms_of
 from asyncsched.stores._redis.link import Link
 from asyncsched.stores._redis.link import Unit as Changes
 from asyncsched.stores._redis.places import PROMISE
@@ -27,9 +29,6 @@ from asyncsched.stores._redis.records import (
 )
 from asyncsched.stores._redis.transaction import chunks
 from asyncsched.stores._redis.unit import ENDS, Unit, transact
-from asyncsched.stores._sqlite.claims import Claim
-from asyncsched.stores._sqlite.rescue import LOST_LIMIT
-from asyncsched.stores._sqlite.rows import Row, bare_run, terms_of
 
 _PENDING = RunStatus.PENDING.value
 _ANY = 2**31

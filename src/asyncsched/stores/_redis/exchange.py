@@ -10,6 +10,9 @@ from typing import Any
 from asyncsched.deadlines import lapse
 from asyncsched.run import FINAL, Run, RunStatus, Settled
 from asyncsched.stores._base import Ack, Cycled
+from asyncsched.stores._durable.marred import PARKED_AS
+from asyncsched.stores._durable.orders import Claim
+from asyncsched.stores._durable.rows import Row, settled_row
 from asyncsched.stores._redis.claims import TOGETHER, Choice, Seen, acknowledge, do_chores, is_plain, park, plain_end
 from asyncsched.stores._redis.lookups import kept_among, upstreams_of
 from asyncsched.stores._redis.presence import Presence
@@ -17,9 +20,6 @@ from asyncsched.stores._redis.records import ENDED, RUNNING, Kept
 from asyncsched.stores._redis.rescue import release
 from asyncsched.stores._redis.transaction import chunks
 from asyncsched.stores._redis.unit import Unit, looks_at, transact
-from asyncsched.stores._sqlite.claims import Claim
-from asyncsched.stores._sqlite.marred import PARKED_AS
-from asyncsched.stores._sqlite.rows import Row, settled_row
 
 log = logging.getLogger("asyncsched.stores")
 

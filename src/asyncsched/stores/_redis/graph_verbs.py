@@ -7,13 +7,13 @@ from functools import partial
 from typing import Any
 
 from asyncsched.run import Run
+from asyncsched.stores._durable.orders import Decided
+from asyncsched.stores._durable.rows import Row, edges_text, row_of, settled_row
 from asyncsched.stores._graphs import Decision, Follower, GraphVerbs, Lookback, Offers
 from asyncsched.stores._redis import graphs
 from asyncsched.stores._redis.lookups import upstreams_of
 from asyncsched.stores._redis.presence import Presence
 from asyncsched.stores._redis.unit import looks_at, transact
-from asyncsched.stores._sqlite.graphs import Decided
-from asyncsched.stores._sqlite.rows import Row, edges_text, row_of, settled_row
 
 
 class GraphDesk(Presence, GraphVerbs):

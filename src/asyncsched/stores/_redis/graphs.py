@@ -7,16 +7,15 @@ from collections.abc import Collection, Mapping, Sequence
 
 from asyncsched.graph import Tally
 from asyncsched.run import RunStatus
+from asyncsched.stores._durable.marred import row_said
+from asyncsched.stores._durable.orders import Decided, New
+from asyncsched.stores._durable.rows import Row
 from asyncsched.stores._redis.link import Link
 from asyncsched.stores._redis.link import Unit as Changes
 from asyncsched.stores._redis.lookups import kept_among, rows_among
 from asyncsched.stores._redis.records import BLOCKED
 from asyncsched.stores._redis.tasks import check_met
 from asyncsched.stores._redis.unit import Unit, told_how
-from asyncsched.stores._sqlite.graphs import Decided
-from asyncsched.stores._sqlite.marred import row_said
-from asyncsched.stores._sqlite.rows import Row
-from asyncsched.stores._sqlite.unit import New
 
 _STATUSES = {status.value: status for status in RunStatus}
 _FEW = 50

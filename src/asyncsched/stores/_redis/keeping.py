@@ -7,14 +7,14 @@ from typing import Any
 
 from asyncsched.run import Run
 from asyncsched.stored import StoredTask, Unserved
+from asyncsched.stores._durable.orders import Limits
+from asyncsched.stores._durable.tasks import stored_task
 from asyncsched.stores._redis.lookups import unfinished, upstreams_of
 from asyncsched.stores._redis.presence import Presence
 from asyncsched.stores._redis.roster import listed, park_unserved, since, unserved
 from asyncsched.stores._redis.transaction import server_now_us
 from asyncsched.stores._redis.upkeep import prune
 from asyncsched.stores._roster import RosterVerbs
-from asyncsched.stores._sqlite.roster_verbs import _stored as stored_task
-from asyncsched.stores._sqlite.upkeep import Limits
 from asyncsched.stores._upkeep import Pruned, UpkeepVerbs
 
 

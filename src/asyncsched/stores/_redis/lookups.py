@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 from asyncsched.run import FINAL
 from asyncsched.stores._base import RunFilter
+from asyncsched.stores._durable.rows import Row, needs_of, terms_of
 from asyncsched.stores._redis.link import Link
 from asyncsched.stores._redis.records import ENDED, Kept, kept_of
 from asyncsched.stores._redis.transaction import chunks, server_now_us
-from asyncsched.stores._sqlite.rows import Row, needs_of, terms_of
 
 AT_ONCE = 500
 """So many runs are asked for at a time."""

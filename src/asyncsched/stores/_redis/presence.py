@@ -14,6 +14,7 @@ from asyncsched.clock import Clock
 from asyncsched.errors import MisuseError
 from asyncsched.run import FINAL, Run
 from asyncsched.stores._base import Notice
+from asyncsched.stores._durable.known import KnownRuns, lose
 from asyncsched.stores._redis.address import Address
 from asyncsched.stores._redis.beside import Beside
 from asyncsched.stores._redis.link import Link
@@ -21,8 +22,6 @@ from asyncsched.stores._redis.lookups import AT_ONCE, Abroad, look_abroad
 from asyncsched.stores._redis.pulse import Pulse
 from asyncsched.stores._redis.rescue import enter, leave, rescue, take_strays
 from asyncsched.stores._redis.roster import enrol_again, unpark
-from asyncsched.stores._sqlite.abroad import lose
-from asyncsched.stores._sqlite.desk import KnownRuns
 
 T = TypeVar("T")
 log = logging.getLogger("asyncsched.stores")

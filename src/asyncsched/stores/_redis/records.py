@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from asyncsched.run import NO_TERMS, Run, Terms
-from asyncsched.stores._sqlite.marred import COUNTS, INSTANTS
-from asyncsched.stores._sqlite.rows import Row, terms_of
+from asyncsched.stores._durable.marred import COUNTS, INSTANTS
+from asyncsched.stores._durable.rows import Row, terms_of
 
 READY, RUNNING, DELAYED, BLOCKED, QUEUED, PARKED, ENDED = "0", "1", "2", "3", "4", "5", "9"
 """Where a run stands."""

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from asyncsched.renaming import renamed_key, renamed_names, renamed_terms
+from asyncsched.stores._durable.marred import row_said
+from asyncsched.stores._durable.rows import Row, terms_of, terms_text
 from asyncsched.stores._redis.link import Link
 from asyncsched.stores._redis.link import Unit as Changes
 from asyncsched.stores._redis.lookups import kept_among
 from asyncsched.stores._redis.records import Kept
 from asyncsched.stores._redis.transaction import TRIES, too_busy
-from asyncsched.stores._sqlite.marred import row_said
-from asyncsched.stores._sqlite.rows import Row, terms_of, terms_text
 
 _TEXTS = {"s": "standing", "i": "idem"}
 

@@ -10,14 +10,14 @@ from asyncsched.again import dump_error
 from asyncsched.errors import RunFailed
 from asyncsched.retry import NO_RETRY
 from asyncsched.run import HandedBack, RunStatus, settle
+from asyncsched.stores._durable.orders import LOST_LIMIT
+from asyncsched.stores._durable.rows import Row
 from asyncsched.stores._redis.link import Link
 from asyncsched.stores._redis.link import Unit as Changes
 from asyncsched.stores._redis.records import RUNNING
 from asyncsched.stores._redis.roster import strike
 from asyncsched.stores._redis.transaction import chunks
 from asyncsched.stores._redis.unit import Unit, transact
-from asyncsched.stores._sqlite.rescue import LOST_LIMIT
-from asyncsched.stores._sqlite.rows import Row
 
 log = logging.getLogger("asyncsched.stores")
 

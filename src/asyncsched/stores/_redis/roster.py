@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 from asyncsched.stored import PARKED as REASON
 from asyncsched.stored import Unserved, unserved_reason
+from asyncsched.stores._durable.marred import PARKED_AS
+from asyncsched.stores._durable.tasks import digest_of
 from asyncsched.stores._redis.claims import WAITING
 from asyncsched.stores._redis.link import Link
 from asyncsched.stores._redis.link import Unit as Changes
@@ -19,8 +21,6 @@ from asyncsched.stores._redis.records import PARKED
 from asyncsched.stores._redis.tasks import Columns, standing_among
 from asyncsched.stores._redis.transaction import chunks
 from asyncsched.stores._redis.unit import Unit, transact
-from asyncsched.stores._sqlite.marred import PARKED_AS
-from asyncsched.stores._sqlite.roster import digest_of
 
 # So many lists of tasks that no node declares any more are remembered, for when that ended.
 _REMEMBERED = 1_000

@@ -8,18 +8,18 @@ from typing import Any
 
 from asyncsched.errors import StoreError
 from asyncsched.stores._base import Amendment, FireOrder
+from asyncsched.stores._durable.orders import New
+from asyncsched.stores._durable.rows import Row, terms_of
+from asyncsched.stores._durable.tasks import Declaration, overrides_of
 from asyncsched.stores._graphs import Met
 from asyncsched.stores._redis.link import Link
 from asyncsched.stores._redis.link import Unit as Changes
 from asyncsched.stores._redis.records import fields_of, plain, plain_new
 from asyncsched.stores._redis.transaction import TRIES, too_busy
 from asyncsched.stores._redis.unit import Unit
-from asyncsched.stores._sqlite.rows import Row, terms_of
-from asyncsched.stores._sqlite.tasks import Declaration, overrides_of
-from asyncsched.stores._sqlite.unit import New
 
 Columns = tuple[Any, ...]
-"""Where a task stands, as ``_sqlite.tasks.standing_of`` takes it."""
+"""Where a task stands, as ``standing_of`` takes it."""
 _NAMES = (
     "declaration", "trigger", "next_at", "version", "history_limit", "paused_until_at", "skip_at", "made", "overrides",
     "metadata",

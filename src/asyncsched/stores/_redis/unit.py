@@ -10,6 +10,9 @@ from asyncsched.deadlines import lapses_us
 from asyncsched.limits import Idempotency
 from asyncsched.merge import merge, merged_reason, stands_until_us
 from asyncsched.run import RunStatus, Settled, Terms
+from asyncsched.stores._durable.marred import row_said
+from asyncsched.stores._durable.orders import Needed, New
+from asyncsched.stores._durable.rows import Row, bare_run, needs_of, terms_of, terms_text
 from asyncsched.stores._redis.link import Link
 from asyncsched.stores._redis.places import Key, pass_on
 from asyncsched.stores._redis.records import (
@@ -27,9 +30,6 @@ from asyncsched.stores._redis.records import (
     standing_fields,
 )
 from asyncsched.stores._redis.transaction import TRIES, Transaction, too_busy
-from asyncsched.stores._sqlite.marred import row_said
-from asyncsched.stores._sqlite.rows import Row, bare_run, needs_of, terms_of, terms_text
-from asyncsched.stores._sqlite.unit import Needed, New
 
 T = TypeVar("T")
 

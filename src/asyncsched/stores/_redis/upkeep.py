@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
+from asyncsched.stores._durable.orders import Limits
 from asyncsched.stores._redis.link import Link
 from asyncsched.stores._redis.link import Unit as Changes
 from asyncsched.stores._redis.records import ENDED
-from asyncsched.stores._sqlite.upkeep import Limits
 from asyncsched.stores._upkeep import Pruned
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 from asyncsched.graph import Tally
 from asyncsched.run import Run
+from asyncsched.stores._durable.orders import Decided
+from asyncsched.stores._durable.rows import Row, edges_text, row_of, settled_row
 from asyncsched.stores._graphs import Decision, Follower, GraphVerbs, Lookback, Offers
 from asyncsched.stores._sqlite import graphs
-from asyncsched.stores._sqlite.rows import Row, edges_text, row_of, settled_row
 from asyncsched.stores._sqlite.unit import upstreams_of
 from asyncsched.stores._sqlite.watch import Watch
 
@@ -46,16 +47,16 @@ class GraphDesk(Watch, GraphVerbs):
         counted: list[Decision] = await self._write(lambda db, now_us: graphs.settle(db, now_us, decided), take)
         return counted
 
-    def _decided(self, decision: Decision) -> graphs.Decided:
+    def _decided(self, decision: Decision) -> Decided:
         run, token, settled, sources, met = decision
         values = self._known.values(run.task)
         if settled is not None:
-            return graphs.Decided(settled_row(run, token, settled, values), False, None, met)
+            return Decided(settled_row(run, token, settled, values), False, None, met)
         edges = run.edges
         assert edges is not None
         needs = edges.needs if sources is None else tuple(source.id for source in sources)
         row = row_of(run, values)._replace(token=token + 1, edges=edges_text(edges, needs, blocked=False))
-        return graphs.Decided(row, True, None if sources is None else needs, met)
+        return Decided(row, True, None if sources is None else needs, met)
 
     def _carry_out(self, decision: Decision, row: Row) -> None:
         run, _token, settled, sources, _met = decision

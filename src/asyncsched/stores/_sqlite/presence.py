@@ -16,7 +16,8 @@ from asyncsched import crash_points
 from asyncsched.clock import SECOND_US, Clock
 from asyncsched.run import FINAL, Run
 from asyncsched.stores._base import Notice
-from asyncsched.stores._sqlite.abroad import AT_ONCE, Abroad, last_written, look_abroad, lose
+from asyncsched.stores._durable.known import lose
+from asyncsched.stores._sqlite.abroad import AT_ONCE, Abroad, last_written, look_abroad
 from asyncsched.stores._sqlite.connection import OpenFile, Synchronous, connect, prepare_file, sound, tidy
 from asyncsched.stores._sqlite.desk import Desk
 from asyncsched.stores._sqlite.neighbours import Neighbours

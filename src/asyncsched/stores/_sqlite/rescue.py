@@ -11,14 +11,14 @@ from asyncsched.again import dump_error
 from asyncsched.errors import RunFailed
 from asyncsched.retry import NO_RETRY
 from asyncsched.run import HandedBack, RunStatus, settle
+from asyncsched.stores._durable.orders import LOST_LIMIT
+from asyncsched.stores._durable.rows import COLUMNS, PARKED, Row
 from asyncsched.stores._sqlite.nodes import bury, others, sign_of
 from asyncsched.stores._sqlite.places import pass_on
 from asyncsched.stores._sqlite.roster import strike
-from asyncsched.stores._sqlite.rows import COLUMNS, PARKED, Row
 from asyncsched.stores._sqlite.unit import Unit
 
 _KEY = "SELECT limit_key FROM asyncsched_runs WHERE id = ? AND limit_key IS NOT NULL"
-LOST_LIMIT = 3
 """A run that has lost so many processes is given up: it may be what kills them."""
 
 

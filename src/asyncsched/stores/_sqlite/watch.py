@@ -9,10 +9,11 @@ from weakref import WeakSet, WeakValueDictionary
 
 from asyncsched.errors import MisuseError
 from asyncsched.run import Run
-from asyncsched.stores._sqlite.abroad import AT_ONCE, ended_among, lose
+from asyncsched.stores._durable.known import lose
+from asyncsched.stores._durable.rows import Row
+from asyncsched.stores._sqlite.abroad import AT_ONCE, ended_among
 from asyncsched.stores._sqlite.connection import Synchronous
 from asyncsched.stores._sqlite.presence import Presence
-from asyncsched.stores._sqlite.rows import Row
 
 log = logging.getLogger("asyncsched.stores")
 

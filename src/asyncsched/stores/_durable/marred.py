@@ -11,7 +11,7 @@ from typing import Any, Final
 from asyncsched.again import load_error
 from asyncsched.edges import Edges
 from asyncsched.run import Run, RunStatus
-from asyncsched.stores._sqlite.rows import Row
+from asyncsched.stores._durable.rows import Row
 from asyncsched.values import Unstored
 
 # From year 1 to year 9999, which is what a datetime can say.
