@@ -132,7 +132,9 @@ class SameAnswers(RuleBasedStateMachine):
             answers.append(self.ask(store.cycle(acks, limit, None, {"g": 1})))
             running.update({run.id: run for run in answers[-1].claimed})
         self.same([([ack.run.id for ack in a.accepted], [run.id for run in a.claimed]) for a in answers])
-        self.same([(a.next_due_us, a.lapses_us) for a in answers])
+        self.same([a.lapses_us for a in answers])
+        if len(answers[0].claimed) < limit:  # else it may be worth while to ask again, or not: groups may be full
+            self.same([a.next_due_us for a in answers])
 
     @rule(place=st.integers(0, 30))
     def cancel(self, place: int) -> None:
