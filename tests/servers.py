@@ -12,6 +12,7 @@ import os
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -177,7 +178,12 @@ class Valkey:
             self._process = subprocess.Popen(
                 [self.binary, *where, *self.settings], stdout=log, stderr=log, preexec_fn=_end_with_parent
             )
-        _wait((self.folder / "socket").exists, self._process, self.folder / "log")
+        _wait(self._listens, self._process, self.folder / "log")
+
+    def _listens(self) -> bool:
+        """Whether it is there for whoever connects: the socket is a moment before."""
+        with socket.socket(socket.AF_UNIX) as client:
+            return client.connect_ex(str(self.folder / "socket")) == 0
 
     def stop(self, how: int = signal.SIGTERM) -> None:
         if self._process is not None:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from datetime import timedelta
 from typing import Any
 
+from asyncsched import crash_points
 from asyncsched.errors import ConfigError
 from asyncsched.run import FINAL, Run
 from asyncsched.stores._base import (
@@ -17,6 +18,7 @@ from asyncsched.stores._base import (
     Standing,
     Store,
 )
+from asyncsched.stores._durable.lease import STALL_LIMIT, stall_limit_us_of
 from asyncsched.stores._durable.orders import Order
 from asyncsched.stores._durable.rows import Row
 from asyncsched.stores._durable.tasks import declaration_of, digest_of, standing_of
@@ -24,11 +26,12 @@ from asyncsched.stores._postgres import plain
 from asyncsched.stores._postgres import tasks as stored
 from asyncsched.stores._postgres.address import address_of, lease_us_of, options_of
 from asyncsched.stores._postgres.connection import Database
-from asyncsched.stores._postgres.exchange import ExchangeDesk
 from asyncsched.stores._postgres.graph_verbs import GraphDesk
 from asyncsched.stores._postgres.lookups import find, last_ended, upstreams_of
 from asyncsched.stores._postgres.migration import SchemaDesk
+from asyncsched.stores._postgres.node_verbs import NodeDesk
 from asyncsched.stores._postgres.roster_verbs import RosterDesk
+from asyncsched.stores._postgres.run_transaction import WorkDesk
 from asyncsched.stores._postgres.tasks import DECLARING
 from asyncsched.stores._postgres.unit import any_row
 from asyncsched.stores._postgres.upkeep_verbs import UpkeepDesk
@@ -39,7 +42,7 @@ from asyncsched.values import VALUE_LIMIT
 _RECALLED, _RECALLED_OF_ONE = 20_000, 100
 
 
-class PostgresStore(ExchangeDesk, GraphDesk, SchemaDesk, UpkeepDesk, RosterDesk, Store):
+class PostgresStore(WorkDesk, GraphDesk, SchemaDesk, UpkeepDesk, RosterDesk, NodeDesk, Store):
     """Keeps everything in a schema of a PostgreSQL database (13 or later), which any number of nodes use at once.
 
     Args:
@@ -52,7 +55,9 @@ class PostgresStore(ExchangeDesk, GraphDesk, SchemaDesk, UpkeepDesk, RosterDesk,
         lease: a node that the server has not heard of for so long is taken for dead by the others, from 3 s to a day.
         notify: whether nodes tell one another by NOTIFY that there is something to look at. Without, as behind a
             transaction pooler, they look once a second.
-        connections: so many connections does a node use at most, beside two of its own.
+        connections: so many connections does a node use at most, beside one that renews its lease and listens; and as
+            many again for runs with a ``Transaction``.
+        stall_limit: where the program's event loop hangs for so long, the node gives its lease up, from 1 s to a day.
 
     Raises:
         ConfigError: an argument is wrong.
@@ -70,12 +75,13 @@ class PostgresStore(ExchangeDesk, GraphDesk, SchemaDesk, UpkeepDesk, RosterDesk,
         lease: timedelta | str = "20s",
         notify: bool = True,
         connections: int = 4,
+        stall_limit: timedelta | str = STALL_LIMIT,
     ) -> None:
         """Name the database; it is connected to when the scheduler starts."""
         address = address_of(url, schema, connections, notify=notify)
         if isinstance(max_value_size, bool) or not isinstance(max_value_size, int) or max_value_size < 1:
             raise ConfigError(f"max_value_size={max_value_size!r}: a whole number of bytes above zero, such as 65_536")
-        super().__init__(address, lease_us_of(lease), migrates=migrate)
+        super().__init__(address, lease_us_of(lease), stall_limit_us_of(stall_limit), migrates=migrate)
         self._known.value_limit = max_value_size
         self._recalling = _RECALLED
 
@@ -154,12 +160,14 @@ class PostgresStore(ExchangeDesk, GraphDesk, SchemaDesk, UpkeepDesk, RosterDesk,
             runs = [run for order in batch.values() for run in order.runs]
             for run in runs:
                 self._known.hold(run)
-            won |= await self._arrive((run.id for run in runs), self._fire(list(batch.values())))
+            won |= await self._arrivals.write((run.id for run in runs), self._fire(list(batch.values())))
             left = rest
         if won:
             self._changed()
         return won
 
+    @crash_points.within("fire-before-commit")
+    @crash_points.after("fire-after-commit", len)
     async def _fire(self, orders: Sequence[FireOrder]) -> set[str]:
         alone = [order for order in orders if all(map(plain.plain, order.runs))]
         won = await self._fire_plainly(alone) if alone else set()
@@ -213,24 +221,26 @@ class PostgresStore(ExchangeDesk, GraphDesk, SchemaDesk, UpkeepDesk, RosterDesk,
             self._known.keep(skip)
             self._known.ended(skip)
 
+    @crash_points.within("submit-before-commit")
+    @crash_points.after("submit-after-commit")
     async def submit(self, runs: Sequence[Run[Any]]) -> list[Run[Any]]:
         known = self._known
         if runs and not runs[0].terms.backfill and all(map(plain.plain, runs)):
             columns = plain.columns_of(runs, known.values, known.node_id)
             self._hold(runs)
-            await self._arrive((run.id for run in runs), self._inserting.ask(columns))
+            await self._arrivals.write((run.id for run in runs), self._inserting.ask(columns))
             for run in runs:
                 self._know(run)
             self._changed()
             return list(runs)
         new = [known.new(run) for run in runs]
         self._hold(runs)
-        answer = await self._arrive((run.id for run in runs), self._write(lambda db: stored.submit(db, new)))
+        answer = await self._arrivals.write((run.id for run in runs), self._write(lambda db: stored.submit(db, new)))
         standing = []
         for run, other in zip(runs, answer, strict=True):
             if other is None:
                 self._made([run])
-            standing.append(run if other is None else known.take(other, {}))
+            standing.append(run if other is None else self._stands(other))
         self._changed()
         return standing
 
@@ -249,8 +259,6 @@ class PostgresStore(ExchangeDesk, GraphDesk, SchemaDesk, UpkeepDesk, RosterDesk,
             return [] if found is None else [found]
 
         found = await self._look_up(work)
-        for run in found:
-            self._watch(run)
         return found[0] if found else None
 
     async def _look_up(self, work: Callable[[Database], Awaitable[list[Row]]]) -> list[Run[Any]]:
@@ -260,7 +268,7 @@ class PostgresStore(ExchangeDesk, GraphDesk, SchemaDesk, UpkeepDesk, RosterDesk,
             rows = await work(db)
             return rows, await upstreams_of(db, rows)
 
-        return self._known.show_all(*await self._read(with_upstreams))
+        return self._show(*await self._read(with_upstreams))
 
     def recent(self, task: str) -> Sequence[Run[Any]]:
         return self._known.recent.of(task)
@@ -281,4 +289,5 @@ def store_at(url: str) -> PostgresStore:
         lease=options.lease,
         notify=options.notify,
         connections=options.connections,
+        stall_limit=options.stall_limit,
     )

@@ -7,9 +7,11 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
+from asyncsched import crash_points
 from asyncsched.errors import ConfigError
 from asyncsched.run import FINAL, Run
 from asyncsched.stores._base import Amendment, Declared, FireOrder, Reconciled, RunFilter, Standing, Store
+from asyncsched.stores._durable.lease import STALL_LIMIT, stall_limit_us_of
 from asyncsched.stores._durable.orders import New
 from asyncsched.stores._durable.rows import Row
 from asyncsched.stores._durable.tasks import Declaration, declaration_of, digest_of, standing_of
@@ -18,13 +20,14 @@ from asyncsched.stores._redis.address import address_of, lease_of, split_url
 from asyncsched.stores._redis.exchange import ExchangeDesk
 from asyncsched.stores._redis.graph_verbs import GraphDesk
 from asyncsched.stores._redis.keeping import KeepingDesk
-from asyncsched.stores._redis.link import Unit as Changes
 from asyncsched.stores._redis.lookups import find, last_ended, rows_among, upstreams_of
+from asyncsched.stores._redis.node_verbs import NodeDesk
 from asyncsched.stores._redis.records import plain, plain_new
 from asyncsched.stores._redis.renames import take_over
 from asyncsched.stores._redis.roster import enrol, forget, unpark
 from asyncsched.stores._redis.transaction import server_now_us
 from asyncsched.stores._redis.unit import looks_at, transact
+from asyncsched.stores._redis.wire import Unit as Changes
 from asyncsched.values import VALUE_LIMIT
 
 # So many ended runs are read when tasks are declared, as a whole and of one task; then the last of each. What comes
@@ -33,7 +36,7 @@ _RECALLED, _RECALLED_OF_ONE = 20_000, 100
 _AT_ONCE = 200  # in one script: the server does nothing else meanwhile
 
 
-class RedisStore(ExchangeDesk, GraphDesk, KeepingDesk, Store):
+class RedisStore(ExchangeDesk, GraphDesk, KeepingDesk, NodeDesk, Store):
     """Keeps everything at a Redis server (6.2 or later) or Valkey, which any number of nodes use at once.
 
     Args:
@@ -43,6 +46,7 @@ class RedisStore(ExchangeDesk, GraphDesk, KeepingDesk, Store):
             (``appendonly yes``), nor keep everything when its memory is full (``maxmemory-policy noeviction``).
         max_value_size: so many bytes of JSON may the arguments of one run take, and so many its result.
         lease: a node that the server has not heard of for so long is taken for dead by the others, from 3 s to a day.
+        stall_limit: where the program's event loop hangs for so long, the node gives its lease up, from 1 s to a day.
 
     Raises:
         ConfigError: an argument is wrong.
@@ -58,11 +62,13 @@ class RedisStore(ExchangeDesk, GraphDesk, KeepingDesk, Store):
         allow_volatile: bool = False,
         max_value_size: int = VALUE_LIMIT,
         lease: timedelta | str = "20s",
+        stall_limit: timedelta | str = STALL_LIMIT,
     ) -> None:
         """Name the server; it is connected to when the scheduler starts."""
         if isinstance(max_value_size, bool) or not isinstance(max_value_size, int) or max_value_size < 1:
             raise ConfigError(f"max_value_size={max_value_size!r}: a whole number of bytes above zero, such as 65_536")
-        super().__init__(address_of(url, namespace, volatile=allow_volatile), lease_of(lease))
+        address = address_of(url, namespace, volatile=allow_volatile)
+        super().__init__(address, lease_of(lease), stall_limit_us_of(stall_limit))
         self._known.value_limit = max_value_size
         self._recalling = _RECALLED
 
@@ -151,11 +157,13 @@ class RedisStore(ExchangeDesk, GraphDesk, KeepingDesk, Store):
         runs = [run for order in orders for run in order.runs]
         for run in runs:
             self._known.hold(run)
-        won = await self._arrive([run.id for run in runs], self._fire(orders))
+        won = await self._arrivals.write([run.id for run in runs], self._fire(orders))
         if won:
             self._changed()
         return won
 
+    @crash_points.within("fire-before-commit")
+    @crash_points.after("fire-after-commit", len)
     async def _fire(self, orders: Sequence[FireOrder]) -> set[str]:
         link, new = self._server, self._known.new
         won: set[str] = set()
@@ -195,6 +203,8 @@ class RedisStore(ExchangeDesk, GraphDesk, KeepingDesk, Store):
             self._known.keep(skip)
             self._known.ended(skip)
 
+    @crash_points.within("submit-before-commit")
+    @crash_points.after("submit-after-commit")
     async def submit(self, runs: Sequence[Run[Any]]) -> list[Run[Any]]:
         link, known = self._server, self._known
         new = [known.new(run) for run in runs]
@@ -204,29 +214,27 @@ class RedisStore(ExchangeDesk, GraphDesk, KeepingDesk, Store):
         if all(map(plain, runs)):
             for start in range(0, len(new), _AT_ONCE):
                 changes = [plain_new(one.row, one.maker) for one in new[start : start + _AT_ONCE]]
-                await self._arrive(ids, link.carry_out([Changes([], changes)]))
+                await self._arrivals.write(ids, link.carry_out([Changes([], changes)]))
             for run in runs:
                 self._know(run)
             self._changed()
             return list(runs)
-        answer = await self._arrive(ids, transact(link, lambda unit: stored.submit(unit, new), *_beside(new)))
+        answer = await self._arrivals.write(ids, transact(link, lambda unit: stored.submit(unit, new), *_beside(new)))
         standing = []
         for run, other in zip(runs, answer, strict=True):
             if other is None:
                 self._made([run])
-            standing.append(run if other is None else known.take(other, {}))
+            standing.append(run if other is None else self._stands(other))
         self._changed()
         return standing
 
     async def runs(self, wanted: RunFilter) -> list[Run[Any]]:
         rows = await find(self._server, wanted)
-        return self._known.show_all(rows, await upstreams_of(self._server, rows))
+        return self._show(rows, await upstreams_of(self._server, rows))
 
     async def run(self, run_id: str) -> Run[Any] | None:
         rows = await rows_among(self._server, [run_id])
-        found = self._known.show_all(rows, await upstreams_of(self._server, rows))
-        for run in found:
-            self._watch(run)
+        found = self._show(rows, await upstreams_of(self._server, rows))
         return found[0] if found else None
 
     def recent(self, task: str) -> Sequence[Run[Any]]:
@@ -253,4 +261,5 @@ def store_at(url: str) -> RedisStore:
         allow_volatile=options.get("volatile", "refuse") == "allow",
         max_value_size=int(options.get("max_value_size", VALUE_LIMIT)),
         lease=options.get("lease", "20s"),
+        stall_limit=options.get("stall_limit", STALL_LIMIT),
     )

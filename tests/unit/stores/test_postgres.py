@@ -307,7 +307,7 @@ async def test_an_answer_that_was_lost_counts_once(schema: str, monkeypatch: pyt
 
         monkeypatch.setattr(store, "_read", lost)
         with pytest.raises(StoreError):
-            await store._claim(_asked(store), special=False)
+            await store.cycle([], 10)
         monkeypatch.undo()
         (run,) = await claim(store)
         assert (run.attempt, run.status) == (1, RunStatus.RUNNING)
@@ -318,12 +318,6 @@ async def test_an_answer_that_was_lost_counts_once(schema: str, monkeypatch: pyt
         monkeypatch.undo()
         assert (await store.cycle([ack], 0)).accepted == [ack]
         assert (await store.cycle([ack], 0)).accepted == []
-
-
-def _asked(store: PostgresStore) -> Any:
-    from asyncsched.stores._durable.orders import Claim
-
-    return Claim(store._id, store._node, 10, None, None, store.serves)
 
 
 # -- a server that goes away

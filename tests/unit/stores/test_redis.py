@@ -116,6 +116,13 @@ async def test_a_server_that_is_not_there_is_told_of() -> None:
 # -- servers that forget
 
 
+async def test_it_may_be_left_at_once_again_and_again(server: Valkey, namespace: str) -> None:
+    """Whoever listens for hints is still connecting then, and the client swallows a cancellation now and then."""
+    for _ in range(20):
+        async with asyncio.timeout(60), opened(server, namespace):
+            pass
+
+
 async def test_a_server_that_writes_no_log_is_refused_unless_that_is_allowed(server: Valkey, namespace: str) -> None:
     with pytest.raises(StoreError, match="set 'appendonly yes', or say allow_volatile=True"):
         await RedisStore(server.url(), namespace=namespace).open("n", SystemClock())

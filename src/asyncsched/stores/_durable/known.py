@@ -122,17 +122,17 @@ class KnownRuns(HeldRuns):
         return found
 
     def _complete(self, run: Run[Any], upstreams: Mapping[str, Row]) -> None:
-        """Let a run that has not ended have the runs at hand that it needs."""
+        """Let a run that has not ended have the runs at hand that it needs, as they are by now."""
         edges = run.edges
-        if edges is None or not edges.needs or edges.upstreams or run.status in FINAL:
+        if edges is None or not edges.needs or run.status in FINAL:
             return
         found = []
         for need in edges.needs:
-            upstream = self.get(need)
-            if upstream is None and need in upstreams:
-                upstream = self.take(upstreams[need], {})
+            # One that is held may have ended elsewhere, unheard so far: its result is needed now.
+            upstream = self.take(upstreams[need], {}) if need in upstreams else self.get(need)
             found += [] if upstream is None else [upstream]
-        edges.upstreams = tuple(found)
+        if len(found) == len(edges.needs) or not edges.upstreams:
+            edges.upstreams = tuple(found)
 
     def matter(self, runs: Iterable[Run[Any]]) -> None:
         """Let these know that others need them."""
@@ -145,7 +145,7 @@ class KnownRuns(HeldRuns):
         self.counted.pop(run.id, None)
         self.here.discard(run.id)
         if self.doubles:
-            self.doubles.end(run)
+            self.doubles.end(run, self._runs.get(run.id))
         self.recent.add(run)
 
     def recall(self, task: str, rows: Sequence[Row]) -> None:

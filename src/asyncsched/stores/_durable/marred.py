@@ -57,6 +57,21 @@ def check(row: Row) -> None:
         raise ValueError(f"status is {row.status[:40]!r}")
 
 
+def sound(row: Row) -> Row:
+    """The row with something that may stand there in place of what may not: nothing where there may be nothing."""
+    said = row._asdict()
+    for name, kinds in zip(Row._fields, _KINDS, strict=True):
+        if type(said[name]) not in kinds:
+            said[name] = None
+    for _place, name, least, most in _NUMBERS:
+        value = said[name]
+        if value is None or not least <= value <= most:
+            said[name] = 0 if name in _NEVER_NONE else None
+    if said["status"] not in _STATUSES:
+        said["status"] = RunStatus.PENDING.value
+    return Row(**said)
+
+
 def row_said(text: Any) -> Row | None:
     """The row that was written as JSON; ``None`` if that cannot be read."""
     try:

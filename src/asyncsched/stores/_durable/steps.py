@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 _HEAD = re.compile(r"-- (\d{4} [^'\n]+)\n-- since ([\w.]+), usable by libraries that know step (\d+)\n")
@@ -58,3 +58,20 @@ def _statements(text: str) -> Iterator[str]:
             statement = ""
     if statement.strip():
         raise ValueError(f"the last statement of a step is not complete: {statement!r}")
+
+
+def wrong_steps(steps: Sequence[Step], applied: Sequence[Applied]) -> str | None:
+    """Why a library that has these steps cannot use a schema that has seen those that were applied."""
+    for one, step in zip(applied, steps, strict=False):
+        if (one.name, one.checksum) != (step.name, step.checksum) and one.number <= len(steps):
+            return f"its schema is not that of asyncsched: step {one.name!r} differs from {step.name!r} here"
+    last = len(steps)
+    unusable = [one for one in applied if one.number > last and (one.least is None or one.least > last)]
+    if not unusable:
+        return None
+    name, since = unusable[-1].name, unusable[-1].since
+    cure = "the version that wrote it" if since is None else f"version {since}"
+    return (
+        f"its schema is newer than this version of asyncsched: it has seen step {name!r}, and the last one known here "
+        f"is {steps[-1].name!r}. Install {cure}, or a later one"
+    )

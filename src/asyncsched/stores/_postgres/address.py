@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from asyncsched.duration import as_duration
 from asyncsched.errors import ConfigError
+from asyncsched.stores._durable.lease import STALL_LIMIT
 from asyncsched.values import VALUE_LIMIT
 
 SCHEMES = ("postgresql://", "postgres://")
@@ -16,7 +17,7 @@ LEAST_LEASE_US, MOST_LEASE_US = 3_000_000, 86_400_000_000
 """A shorter lease would take a busy machine for a dead node."""
 MOST_CONNECTIONS = 100
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,40}")
-_OURS = ("schema", "migrate", "max_value_size", "lease", "notify", "connections")
+_OURS = ("schema", "migrate", "max_value_size", "lease", "notify", "connections", "stall_limit")
 _LIKE = "'postgresql://user:password@host:5432/database'"
 
 
@@ -25,7 +26,7 @@ class Address:
     """Where the tables are, and how connections there are made.
 
     dsn: what the driver is told. schema: the PostgreSQL schema with the tables.
-    connections: so many at most, beside one that listens and one that renews the lease.
+    connections: so many at most, beside one that renews the lease and listens.
     notify: whether nodes hint at their changes by NOTIFY; if not, nothing of a session outlives a transaction.
     """
 
@@ -49,8 +50,8 @@ def address_of(url: str, schema: str, connections: int, *, notify: bool) -> Addr
     if not isinstance(url, str) or not url.startswith(SCHEMES):
         raise ConfigError(f"PostgresStore({_shown(url)}): give a URL such as {_LIKE}")
     try:
-        parts = urlsplit(url)
-        _port = parts.port
+        for host in urlsplit(url).netloc.rpartition("@")[2].split(","):
+            _port = urlsplit(f"//{host}").port
     except ValueError as error:
         raise ConfigError(f"PostgresStore({_shown(url)}): {error}: give a URL such as {_LIKE}") from None
     if not isinstance(schema, str) or not _SCHEMA.fullmatch(schema):
@@ -85,6 +86,7 @@ class Options:
     lease: str = "20s"
     notify: bool = True
     connections: int = 4
+    stall_limit: str = STALL_LIMIT
 
 
 def options_of(url: str) -> Options:
@@ -108,6 +110,7 @@ def options_of(url: str) -> Options:
         lease=ours.get("lease", options.lease),
         notify=_choice(ours, "notify", {"on": True, "off": False}, "on, or off behind a transaction pooler"),
         connections=_number(ours, "connections", options.connections),
+        stall_limit=ours.get("stall_limit", options.stall_limit),
     )
 
 

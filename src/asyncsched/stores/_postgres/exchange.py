@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from asyncsched.deadlines import lapse, lapses_us
+from asyncsched import crash_points
+from asyncsched.deadlines import lapses_us
 from asyncsched.errors import StoreError
-from asyncsched.run import FINAL, Run
+from asyncsched.run import Run
 from asyncsched.stores._base import Ack, Cycled
-from asyncsched.stores._durable.marred import PARKED_AS
 from asyncsched.stores._durable.orders import HISTORY_LIMIT, Claim
 from asyncsched.stores._durable.rows import Row, bare_run, settled_row
 from asyncsched.stores._postgres import plain
@@ -22,9 +22,10 @@ from asyncsched.stores._postgres.places import wake
 from asyncsched.stores._postgres.plain import Claimed
 from asyncsched.stores._postgres.presence import Presence
 from asyncsched.stores._postgres.rescue import park, release
+from asyncsched.stores._postgres.stroke import Stroke, strike
 from asyncsched.stores._postgres.tasks import cancel, stop
 from asyncsched.stores._postgres.transaction import Transaction
-from asyncsched.stores._postgres.unit import prune
+from asyncsched.stores._postgres.unit import free, prune
 
 log = logging.getLogger("asyncsched.stores")
 
@@ -36,11 +37,6 @@ _SURPLUS = 16
 class ExchangeDesk(Presence):
     """Acknowledges, claims and cancels, at a PostgreSQL store."""
 
-    _unsure = False
-    """Whether runs may have been claimed of which this node was not told: the answer was lost."""
-    _doubtful: frozenset[tuple[str, int]] = frozenset()
-    """The ends, by run and token, that may have counted without this node's being told."""
-
     def _begin(self) -> None:
         super()._begin()
         self._unsure, self._doubtful = False, frozenset()
@@ -50,6 +46,11 @@ class ExchangeDesk(Presence):
         self._surplus: Counter[str] = Counter()
         """How many runs of each task have ended here since what it does not keep was forgotten."""
 
+    @crash_points.before("before-finish", lambda _self, acks, *_: acks)
+    @crash_points.within("finish-before-commit", lambda _self, acks, *_: acks)
+    @crash_points.within("claim-before-commit", lambda _self, _acks, limit, *_: limit)
+    @crash_points.after("finish-after-commit", lambda cycled: cycled.accepted)
+    @crash_points.after("claim-after-commit", lambda cycled: cycled.claimed)
     async def cycle(
         self,
         acks: Sequence[Ack],
@@ -59,36 +60,48 @@ class ExchangeDesk(Presence):
     ) -> Cycled:
         if self._unsure:
             await self._release()
+        asked = Claim(self._id, self._node, self._claimable(limit), queues, groups, self.serves)
         try:
-            accepted, lapsed, special = await self._acknowledge(acks)
+            accepted, lapsed, claimed, special = await self._acknowledge(acks, asked)
         except BaseException:
             self._doubtful |= {(ack.run.id, ack.token) for ack in acks}
+            self._unsure = True
             raise
         self._doubtful = frozenset()
-        asked = Claim(self._id, self._node, limit, queues, groups, self.serves)
         try:
-            claimed, upstreams = await self._claim(asked, special=special or groups is not None)
+            claimed, upstreams = await self._claim(asked, claimed, special=special or groups is not None)
         except StoreError:
             if not acks and not lapsed:
                 raise
             now_us = acks[0].settled.at_us if acks else 0  # those counted: it is asked again at once, and then told
-            return self._told(accepted, Claimed(True, True, now_us, now_us, None, ()), {}, lapsed, [])
+            return self._told(accepted, [], self._lapsed(lapsed), None if self._in_doubt else now_us)
         unreadable: list[tuple[Row, str]] = []
-        await self._arrived(row.id for row in claimed.rows)
-        cycled = self._told(accepted, claimed, upstreams, lapsed, unreadable)
+        await self._arrivals.wait(row.id for row in claimed.rows)
+        over = self._lapsed(lapsed)
+        started = self._begin_all(claimed.rows, upstreams, unreadable)
+        next_us = claimed.now_us if claimed.more else claimed.next_us
+        if self._in_doubt:
+            next_us = None  # who is trusted again asks
+        cycled = self._told(accepted, started, over, next_us, claimed.lapses_us)
         if unreadable:
             await self._write(lambda db: park(db, unreadable))
         return cycled
 
-    async def _acknowledge(self, acks: Sequence[Ack]) -> tuple[list[Ack], list[Row], bool]:
-        """Let the store know what ended; which counted, which runs have waited too long, and how to claim."""
+    async def _acknowledge(
+        self, acks: Sequence[Ack], asked: Claim
+    ) -> tuple[list[Ack], list[Row], Claimed | None, bool]:
+        """Let the store know what ended, and claim if nothing else is to be done first.
+
+        Which counted, which runs have waited too long, what was claimed, and whether what was not has to be claimed
+        within a transaction.
+        """
         values = self._known.values
         rows = [settled_row(ack.run, ack.token, ack.settled, values(ack.run.task)) for ack in acks]
-        ends = [place for place, row in enumerate(rows) if plain.is_end(row) and row.flow is None]
-        node_id = self._id
-        done = await self._read(lambda db: plain.finish(db, [rows[place] for place in ends], node_id))
-        counted: dict[int, bool] = {ends[place]: False for place in done.ended}
-        await self._forget(acks[place].run.task for place in counted)
+        alone = [place for place, row in enumerate(rows) if row.flow is None and free(acks[place].run.terms)]
+        claims = len(alone) == len(rows) and asked.groups is None
+        done = await self._strike([rows[place] for place in alone], asked, claims=claims)
+        counted = {place: False for n, place in enumerate(alone) if n not in done.missed}
+        await self._forget(acks[place].run.task for place in counted if plain.is_end(rows[place]))
         rest = [place for place in range(len(rows)) if place not in counted]
         lapsed: list[Row] = []
         if rest:
@@ -101,9 +114,17 @@ class ExchangeDesk(Presence):
         if done.lapsing:
             lapsed += await self._write(lapse_due)
         accepted = self._settled(acks, counted)
-        if done.of_others or rest or lapsed:
+        if done.tell or rest or lapsed:
             self._changed()
-        return accepted, lapsed, done.special or done.waking or bool(rest)
+        claimed = done.claimed
+        if claimed is not None and rest:  # their ends may have let others be ready
+            claimed = claimed._replace(more=True)
+        return accepted, lapsed, claimed, done.special or done.waking or bool(rest)
+
+    async def _strike(self, rows: Sequence[Row], asked: Claim, *, claims: bool) -> Stroke:
+        unserved = self._unserved = {task for task in self._unserved if not asked.serves(task)}
+        wanted = (asked.owner, asked.node, asked.limit, unserved, asked.queues)
+        return await self._read(lambda db: strike(db, rows, *wanted, claims=claims))
 
     async def _recount(self, rows: Sequence[Row], refused: Sequence[int], counted: dict[int, bool]) -> None:
         """Find those ends that counted before, of which this node was not told: the answer was lost."""
@@ -117,25 +138,6 @@ class ExchangeDesk(Presence):
             known = await self._read(lambda db: already(db, [rows[place] for place in ends]))
             counted |= {place: True for place in ends if (rows[place].id, rows[place].token) in known}
 
-    def _settled(self, acks: Sequence[Ack], counted: Mapping[int, bool]) -> list[Ack]:
-        """Bring the runs up to date whose acknowledgements counted; these."""
-        accepted = []
-        for place in sorted(counted):
-            ack = acks[place]
-            accepted.append(ack)
-            run = ack.run
-            if run.token == ack.token:  # else somebody here has looked it up meanwhile
-                run.apply(ack.settled)
-            if counted[place]:
-                self._known.matter([run])
-            if run.status in FINAL:
-                if run.edges is not None:
-                    run.edges.upstreams = ()
-                self._known.ended(run)
-            else:
-                self._known.again(run)
-        return accepted
-
     async def _forget(self, tasks: Iterable[str]) -> None:
         """Forget what tasks do not keep of which so many have ended here."""
         surplus, limits = self._surplus, self._limits
@@ -144,15 +146,17 @@ class ExchangeDesk(Presence):
         if over:
             for task in over:
                 del surplus[task]
-            await self._write(lambda db: prune(db, over))
+            await self._read(lambda db: prune(db, over))
 
-    async def _claim(self, asked: Claim, *, special: bool) -> tuple[Claimed, dict[str, Row]]:
-        """Start what is ready; with the runs that those need."""
+    async def _claim(self, asked: Claim, claimed: Claimed | None, *, special: bool) -> tuple[Claimed, dict[str, Row]]:
+        """Start what is ready, unless that was done; with the runs that those need."""
         try:
-            if special:
+            if claimed is None and special:
                 claimed = await self._write(lambda db: claim(db, asked))
-            else:
-                claimed = await self._read(lambda db: self._claim_plainly(db, asked))
+            elif claimed is None or not all(asked.serves(row.task) for row in claimed.rows):
+                first = claimed
+                claimed = await self._read(lambda db: self._claim_plainly(db, asked, first))
+            self._check_trust(claimed.rows)
         except BaseException:
             self._unsure = True
             raise
@@ -163,13 +167,14 @@ class ExchangeDesk(Presence):
             return claimed, {}
         return claimed, await self._read(lambda db: upstreams_of(db, needing))
 
-    async def _claim_plainly(self, db: Database, asked: Claim) -> Claimed:
+    async def _claim_plainly(self, db: Database, asked: Claim, claimed: Claimed | None) -> Claimed:
         """Claim in one statement; what turns out to be others' is given back at once, and not asked for again."""
-        unserved = self._unserved = {task for task in self._unserved if not asked.serves(task)}
+        unserved = self._unserved
         mine: list[Row] = []
         left = None if asked.queues is None else dict(asked.queues)
         while True:
-            claimed = await plain.claim(db, asked.owner, asked.node, asked.limit - len(mine), unserved, left)
+            if claimed is None:
+                claimed = await plain.claim(db, asked.owner, asked.node, asked.limit - len(mine), unserved, left)
             others = [row for row in claimed.rows if not asked.serves(row.task)]
             mine += [row for row in claimed.rows if asked.serves(row.task)]
             if not others:
@@ -179,55 +184,17 @@ class ExchangeDesk(Presence):
             if left is not None:
                 for row in claimed.rows:
                     left[bare_run(row).terms.queue] -= row.task not in unserved
+            claimed = None
 
     async def _release(self) -> None:
         """Give back what was claimed for this node, and never came to be known here."""
         here, node_id = list(self._known.here), self._id
-        await self._write(lambda db: release(db, node_id, here))
         self._unsure = False
-
-    def _told(
-        self,
-        accepted: list[Ack],
-        claimed: Claimed,
-        upstreams: Mapping[str, Row],
-        lapsed: Sequence[Row],
-        unreadable: list[tuple[Row, str]],
-    ) -> Cycled:
-        """Bring the runs up to date of which an exchange tells."""
-        over, self._elsewhere = self._elsewhere, []
-        for row in lapsed:
-            over += self._lapsed(row)
-        found, self._found = self._found, []
-        started = []
-        for row in claimed.rows:
-            known = self._known.counts(row.id)
-            try:
-                started.append(self._known.start(row, upstreams))
-                found += [] if known else started[-1:]
-            except Exception as error:
-                log.error("run %s of task %s cannot be read, it is put aside: %s", row.id, row.task, error)
-                unreadable.append((row, f"{PARKED_AS}: {error}"))
-        next_us = claimed.now_us if claimed.more else claimed.next_us
-        return Cycled(accepted, started, next_us, tuple(over), claimed.lapses_us, tuple(found), self._notice())
-
-    def _lapsed(self, row: Row) -> list[Run[Any]]:
-        """The run that has waited too long, as it ended; none if it cannot be read."""
-        run = self._known.get(row.id)
-        if run is not None and run.token == row.token - 1 and row.finished_at is not None:
-            settled = lapse(run, row.finished_at)
-            if settled is not None:
-                run.apply(settled)
-        return self._take_ended([row])
-
-    def _take_ended(self, rows: Sequence[Row]) -> list[Run[Any]]:
-        """The runs of these rows, which have just ended here."""
-        unknown = {row.id for row in rows if not self._known.counts(row.id)}
-        ended = self._known.show_all(rows, {})
-        for run in ended:
-            self._known.ended(run)
-        self._found += [run for run in ended if run.id in unknown]
-        return ended
+        try:
+            await self._write(lambda db: release(db, node_id, here))
+        except BaseException:
+            self._unsure = True
+            raise
 
     async def cancel(self, run_ids: Collection[str], reason: str) -> list[Run[Any]]:
         asked, node_id = list(run_ids), self._id

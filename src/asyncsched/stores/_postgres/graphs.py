@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping, Sequence
 
+from asyncsched import crash_points
 from asyncsched.graph import Tally
 from asyncsched.run import RunStatus
 from asyncsched.stores._durable.marred import row_said
@@ -19,6 +20,7 @@ _STATUSES = {status.value: status for status in RunStatus}
 _SELECT = ", ".join(f"r.{name}" for name in Row._fields)
 
 
+@crash_points.after("followers", len)
 async def followers(db: Database, run_ids: Sequence[str] | None) -> list[tuple[Row, Tally]]:
     """The blocked runs that need one of these; with ``None`` all that need one which has ended."""
     which = "n.status IS NOT NULL" if run_ids is None else "n.upstream = ANY($1::text[])"
@@ -28,6 +30,8 @@ async def followers(db: Database, run_ids: Sequence[str] | None) -> list[tuple[R
         *(() if run_ids is None else (list(run_ids),)),
     )
     rows = list(map(Row._make, found))
+    if not rows:
+        return []
     needed = await db.rows(
         "SELECT run, status, reason FROM asyncsched.needs WHERE run = ANY($1::text[])", [row.id for row in rows]
     )
@@ -37,6 +41,7 @@ async def followers(db: Database, run_ids: Sequence[str] | None) -> list[tuple[R
     return [(row, Tally.of(by_run[row.id])) for row in rows]
 
 
+@crash_points.unit("settle", any)
 async def settle(db: Transaction, decisions: Sequence[Decided]) -> list[Row | None]:
     """Let blocked runs be ready, or end; each as it then stands, ``None`` if its decision did not count."""
     await db.lock({lock for one in decisions for lock in locks_of(terms_of(one.row.terms))})

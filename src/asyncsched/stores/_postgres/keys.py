@@ -33,6 +33,11 @@ async def run_of_key(db: Transaction, key: str) -> Row | None:
 async def keep_key(db: Transaction, given: Idempotency, row: Row) -> None:
     """Let this run stand for the key from now on."""
     await forget_keys(db, _AT_A_SUBMIT)
+    await put_key(db, given, row)
+
+
+async def put_key(db: Transaction, given: Idempotency, row: Row) -> None:
+    """The same, and nothing else."""
     ended = json.dumps(row) if row.finished_at is not None else None
     await db.execute(
         "INSERT INTO asyncsched.idempotency (key, run, ended, until_at) VALUES ($1, $2, $3, $4) ON CONFLICT (key) "

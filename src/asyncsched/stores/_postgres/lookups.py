@@ -73,7 +73,8 @@ async def last_ended(db: Database, tasks: Sequence[str], most: int) -> dict[str,
     columns = ", ".join(f"h.{name}" for name in Row._fields)
     rows = await db.rows(
         f"SELECT {columns} FROM unnest($1::text[]) AS e(task) CROSS JOIN LATERAL (SELECT * FROM asyncsched.history o "
-        "WHERE o.task = e.task ORDER BY o.seq DESC LIMIT $2) AS h ORDER BY h.seq",
+        # As for ``prune``: not by the index of the places alone.
+        "WHERE o.task >= e.task AND o.task <= e.task ORDER BY o.task DESC, o.seq DESC LIMIT $2) AS h ORDER BY h.seq",
         *(list(tasks), most),
     )
     found: dict[str, list[Row]] = {}

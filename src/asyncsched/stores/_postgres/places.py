@@ -9,6 +9,7 @@ import json
 from collections import deque
 from collections.abc import Iterable
 
+from asyncsched import crash_points
 from asyncsched.limits import Rate
 from asyncsched.run import Terms
 from asyncsched.stores._durable.rows import QUEUED, READY, terms_of
@@ -130,6 +131,7 @@ async def count_start(db: Transaction, key: str, rate: Rate) -> None:
     await starts.save(db)
 
 
+@crash_points.unit("wake")
 async def wake(db: Transaction) -> None:
     """Let runs wait for their keys whose instants have come, and be ready whose rates allow it by now."""
     due = await db.rows(

@@ -29,7 +29,7 @@ _KINDS = {**dict.fromkeys(Row._fields, "text"), **dict.fromkeys(
 _SKIP = (*((name, _KINDS[name]) for name in Row._fields), ("queue", "text"))
 
 
-def _given(columns: Sequence[tuple[str, str]], alias: str, first: int) -> str:
+def given(columns: Sequence[tuple[str, str]], alias: str, first: int) -> str:
     """The rows of an array for each column, whose parameters begin with this one; ``n`` is their place."""
     arrays = ", ".join(f"${place}::{kind}[]" for place, (_name, kind) in enumerate(columns, first))
     names = ", ".join(name for name, _kind in columns)
@@ -44,7 +44,15 @@ _WRITE = (
     "greatest(r.due_at, (SELECT now FROM t)), 'PENDING', 0, 0 "
 )
 _TIME = "WITH t AS MATERIALIZED (SELECT asyncsched.now_us() AS now)"
-_INSERT = f"{_TIME} {_WRITE} FROM {_given(_COMING, 'r', 1)} ORDER BY r.n"
+_INSERT = f"{_TIME} {_WRITE} FROM {given(_COMING, 'r', 1)} ORDER BY r.n"
+# To send an array costs by its values, none among them: what is the same of all runs is sent once.
+_OWN = ("id", "created_at", "due_at", "args")
+_EACH = [(place, one) for place, one in enumerate(_COMING) if one[0] in _OWN]
+_ALIKE = [(place, one) for place, one in enumerate(_COMING) if one[0] not in _OWN]
+_SAME = ", ".join(f"${place}::{kind} AS {name}" for place, (_place, (name, kind)) in enumerate(_ALIKE, len(_EACH) + 1))
+_INSERT_ALIKE = (
+    f"{_TIME} {_WRITE} FROM (SELECT *, {_SAME} FROM {given([one for _place, one in _EACH], 'v', 1)}) AS r ORDER BY r.n"
+)
 _TASKS = (
     ("id", "text"), ("version", "bigint"), ("was", "bigint"), ("next", "bigint"), ("counted", "bigint"),
     ("number", "bigint"), ("most", "bigint"),
@@ -52,7 +60,7 @@ _TASKS = (
 _SKIPPED = ", ".join(name for name, _kind in _SKIP)
 # A fire that does not see the last transaction that let a run of its task go has counted too few, and loses.
 _FIRE = (
-    f"{_TIME}, v AS (SELECT * FROM {_given(_TASKS, 'v', 1)}), "
+    f"{_TIME}, v AS (SELECT * FROM {given(_TASKS, 'v', 1)}), "
     "l AS MATERIALIZED (SELECT k.id, v.next, v.counted, v.number, v.most FROM asyncsched.tasks k "
     "JOIN v ON v.id = k.id WHERE k.id = ANY($1::text[]) AND k.version = v.version "
     "AND k.next_at IS NOT DISTINCT FROM v.was AND (v.was IS NULL OR v.was <= (SELECT now FROM t)) "
@@ -63,9 +71,9 @@ _FIRE = (
     "a AS (UPDATE asyncsched.tasks k SET next_at = m.next, made = k.made + m.counted FROM m "
     "WHERE k.id = ANY($1::text[]) AND k.id = m.id "
     "RETURNING k.id), "
-    f"i AS ({_WRITE} FROM {_given(_COMING, 'r', 8)} JOIN a ON a.id = r.task ORDER BY r.n), "
+    f"i AS ({_WRITE} FROM {given(_COMING, 'r', 8)} JOIN a ON a.id = r.task ORDER BY r.n), "
     f"s AS (INSERT INTO asyncsched.history ({_SKIPPED}) SELECT {', '.join(f's.{name}' for name, _kind in _SKIP)} "
-    f"FROM {_given(_SKIP, 's', 8 + len(_COMING))} JOIN a ON a.id = s.task ORDER BY s.n ON CONFLICT (id) DO NOTHING) "
+    f"FROM {given(_SKIP, 's', 8 + len(_COMING))} JOIN a ON a.id = s.task ORDER BY s.n ON CONFLICT (id) DO NOTHING) "
     "SELECT id FROM a"
 )
 
@@ -99,7 +107,12 @@ def turned(rows: Sequence[Sequence[Any]], width: int) -> Columns:
 
 async def insert(db: Database, columns: Columns) -> None:
     """Write such runs."""
-    await db.execute(_INSERT, *columns)
+    alike = [columns[place] for place, _one in _ALIKE]
+    if all(column and column.count(column[0]) == len(column) for column in alike):
+        each = [columns[place] for place, _one in _EACH]
+        await db.execute(_INSERT_ALIKE, *each, *(column[0] for column in alike))
+    else:
+        await db.execute(_INSERT, *columns)
 
 
 async def fire(db: Database, orders: Sequence[Order], runs: Columns, skips: Sequence[tuple[Any, ...]]) -> set[str]:
@@ -115,102 +128,51 @@ async def fire(db: Database, orders: Sequence[Order], runs: Columns, skips: Sequ
     return {task for (task,) in won}
 
 
-# -- one exchange
-
-_ENDS = (
-    ("id", "text"), ("token", "bigint"), ("status", "text"), ("reason", "text"), ("finished_at", "bigint"),
-    ("result", "text"), ("error", "text"), ("notes", "text"),
-)  # fmt: skip
-_WOKEN_AT_ONCE = 10_000
-# What a run was is in its row, how it ended is told.
-_KEPT = ", ".join({"token": "d.token + 1"}.get(name, f"d.{name}") for name in (*Row._fields, "queue"))
-_TOLD = {name for name, _kind in _ENDS} - {"id", "token"}
-_GONE = ", ".join(f"v.{name}" if name in _TOLD else f"r.{name}" for name in (*Row._fields, "queue"))
-_FINISH = (
-    f"{_TIME}, v AS (SELECT * FROM {_given(_ENDS, 'v', 1)}), "
-    f"d AS (DELETE FROM asyncsched.runs r USING v WHERE r.id = ANY($1::text[]) AND r.id = v.id AND r.token = v.token "
-    f"AND r.plain "
-    f"RETURNING {_GONE}, v.n, r.maker), "
-    f"h AS (INSERT INTO asyncsched.history ({', '.join(Row._fields)}, queue) SELECT {_KEPT} FROM d ORDER BY d.n "
-    "ON CONFLICT (id) DO NOTHING), "
-    f"w AS (UPDATE asyncsched.runs SET state = {READY} WHERE id = ANY(ARRAY(SELECT o.id FROM asyncsched.runs o "
-    f"WHERE o.state = {DELAYED} AND o.due_at <= (SELECT now FROM t) AND o.limit_key IS NULL "
-    f"ORDER BY o.due_at LIMIT {_WOKEN_AT_ONCE} FOR UPDATE SKIP LOCKED))) "
-    "SELECT (SELECT coalesce(array_agg(d.n), '{}') FROM d) AS ended, "
-    "(SELECT coalesce(bool_or(d.maker <> $9), false) FROM d) AS of_others, "
-    # A smallest one, not any: whatever is believed of the table, that is a look at the end of an index.
-    "coalesce((SELECT min(due_at) FROM asyncsched.runs WHERE state = 2 AND limit_key IS NOT NULL) <= t.now, false) "
-    "OR coalesce((SELECT min(wake_at) FROM asyncsched.keys WHERE wake_at IS NOT NULL) <= t.now, false) "
-    "OR coalesce((SELECT max(last_at) FROM asyncsched.keys WHERE last_at IS NOT NULL) > t.now, false) AS waking, "
-    "coalesce((SELECT min(lapses_at) FROM asyncsched.runs WHERE lapses_at IS NOT NULL) <= t.now, false) AS lapsing, "
-    "(SELECT min(queue) FROM asyncsched.runs WHERE state = 0 AND (holds >= 2 OR lost >= 2)) IS NOT NULL AS special "
-    "FROM t"
-)
-
-
-class Finished(NamedTuple):
-    """What became of the ends of one exchange, and what else there is to do.
-
-    ended: the places of those that counted.
-    of_others: whether another node has made one of them.
-    waking: whether runs that wait for a key may be ready. lapsing: whether any has waited too long.
-    special: whether any must be claimed with more care than is taken in one statement.
-    """
-
-    ended: Collection[int]
-    of_others: bool
-    waking: bool
-    lapsing: bool
-    special: bool
-
-
-async def finish(db: Database, rows: Sequence[Row], node_id: str) -> Finished:
-    """End those of these runs that concern nobody else; let those be ready whose instants have come."""
-    told = [
-        (row.id, row.token - 1, row.status, row.reason, row.finished_at, row.result, row.error, row.notes)
-        for row in rows
-    ]
-    found = await db.row(_FINISH, *turned(told, len(_ENDS)), node_id)
-    assert found is not None
-    return Finished({place - 1 for place in found[0]}, *found[1:])
-
+# -- claims
 
 # Leases are by the server's own clock. The row of one is locked where anything is claimed: who takes the node for dead
 # waits for that, or has done it.
 WALL_US = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
-_NODE = f"SELECT 1 FROM asyncsched.nodes WHERE id = $1 AND expires_at > {WALL_US}"
-_ALIVE = f"n AS MATERIALIZED ({_NODE})"
-_ANY_QUEUE = (
-    "RECURSIVE t AS MATERIALIZED (SELECT asyncsched.now_us() AS now), {alive}, "
+NODE = f"SELECT 1 FROM asyncsched.nodes WHERE id = $1 AND expires_at > {WALL_US}"
+ANY_QUEUE = (
     "q(name, free) AS (SELECT min(queue), $3 + 1 FROM asyncsched.runs WHERE state = 0 UNION ALL "
     "SELECT (SELECT min(r.queue) FROM asyncsched.runs r WHERE r.state = 0 AND r.queue > q.name), $3 + 1 FROM q "
     "WHERE q.name IS NOT NULL)"
 )
-_THESE_QUEUES = (
-    "t AS MATERIALIZED (SELECT asyncsched.now_us() AS now), {alive}, "
+THESE_QUEUES = (
     "q(name, free) AS (SELECT name, least(free, $3 + 1) FROM unnest($5::text[], $6::bigint[]) AS given(name, free))"
 )
 _COLUMNS = ", ".join(f"r.{name}" for name in Row._fields)
-_REST = (
-    ", c AS MATERIALIZED (SELECT f.id, row_number() OVER (ORDER BY f.priority DESC, f.due_at, f.seq) AS place "
+START = (
+    "c AS MATERIALIZED (SELECT f.id, row_number() OVER (ORDER BY f.priority DESC, f.due_at, f.seq) AS place "
     "FROM q CROSS JOIN LATERAL (SELECT r.id, r.priority, r.due_at, r.seq FROM asyncsched.runs r "
     "WHERE r.state = 0 AND r.queue = q.name AND r.task <> ALL($4::text[]) AND r.holds < 2 AND r.lost < 2 "
     "ORDER BY r.priority DESC, r.due_at, r.seq LIMIT q.free FOR UPDATE SKIP LOCKED) AS f "
     "WHERE EXISTS (SELECT 1 FROM n) ORDER BY 2 LIMIT $3 + 1), "
-    f"k AS MATERIALIZED ({_NODE} AND EXISTS (SELECT 1 FROM c) FOR KEY SHARE), "
+    f"k AS MATERIALIZED ({NODE} AND EXISTS (SELECT 1 FROM c) FOR KEY SHARE), "
     "u AS (UPDATE asyncsched.runs r SET state = 1, status = 'RUNNING', owner = $1, node = $2, token = r.token + 1, "
     "attempt = r.attempt + 1, started_at = (SELECT now FROM t), first_at = coalesce(r.first_at, (SELECT now FROM t)), "
     "lapses_at = NULL FROM c WHERE r.id = ANY(ARRAY(SELECT id FROM c)) AND r.id = c.id AND c.place <= $3 "
-    f"AND EXISTS (SELECT 1 FROM k) RETURNING c.place, {_COLUMNS}) "
-    "SELECT EXISTS (SELECT 1 FROM c WHERE c.place > $3) AS more, "
-    "EXISTS (SELECT 1 FROM n) AND (EXISTS (SELECT 1 FROM k) OR NOT EXISTS (SELECT 1 FROM c)) AS alive, t.now, "
-    "least((SELECT min(due_at) FROM asyncsched.runs WHERE state = 2), "
-    "(SELECT min(wake_at) FROM asyncsched.keys WHERE wake_at IS NOT NULL)) AS next_us, "
-    "(SELECT min(lapses_at) FROM asyncsched.runs WHERE lapses_at IS NOT NULL) AS lapses_us, "
-    "u.* FROM t LEFT JOIN u ON true ORDER BY u.place"
+    f"AND EXISTS (SELECT 1 FROM k) RETURNING c.place, {_COLUMNS})"
 )
-_CLAIM_ANY = f"WITH {_ANY_QUEUE.format(alive=_ALIVE)}{_REST}"
-_CLAIM_OF = f"WITH {_THESE_QUEUES.format(alive=_ALIVE)}{_REST}"
+"""The runs ``u`` that begin at the node $1 named $2, at most $3 of the queues ``q``, none of the tasks $4; if ``n`` has
+a row."""
+FOUND = (
+    "EXISTS (SELECT 1 FROM c WHERE c.place > $3) AS more, "
+    "EXISTS (SELECT 1 FROM n) AND (EXISTS (SELECT 1 FROM k) OR NOT EXISTS (SELECT 1 FROM c)) AS alive, t.now"
+)
+DELAYED_US = (
+    "(SELECT min(due_at) FROM asyncsched.runs WHERE state = 2), "
+    "(SELECT min(wake_at) FROM asyncsched.keys WHERE wake_at IS NOT NULL)"
+)
+LAPSES_US = "(SELECT min(lapses_at) FROM asyncsched.runs WHERE lapses_at IS NOT NULL)"
+_CLAIM = (
+    "WITH RECURSIVE t AS MATERIALIZED (SELECT asyncsched.now_us() AS now), "
+    f"n AS MATERIALIZED ({NODE}), {{queues}}, {START} "
+    f"SELECT {FOUND}, least({DELAYED_US}) AS next_us, {LAPSES_US} AS lapses_us, u.* "
+    "FROM t LEFT JOIN u ON true ORDER BY u.place"
+)
+_CLAIM_ANY, _CLAIM_OF = _CLAIM.format(queues=ANY_QUEUE), _CLAIM.format(queues=THESE_QUEUES)
 
 
 class Claimed(NamedTuple):
@@ -231,14 +193,23 @@ async def claim(
     db: Database, owner: str, node: str, limit: int, others: Collection[str], queues: Mapping[str, int] | None
 ) -> Claimed:
     """Start up to so many of the runs that are ready, of these queues, and of none of these tasks."""
-    asked = (owner, node, limit, list(others))
+    statement = _CLAIM_ANY if queues is None else _CLAIM_OF
+    return told(await db.rows(statement, owner, node, limit, list(others), *with_room(queues)))
+
+
+def with_room(queues: Mapping[str, int] | None) -> tuple[list[Any], ...]:
+    """The queues from which anything may be claimed, and how much, as a statement is given them; nothing for all."""
     if queues is None:
-        found = await db.rows(_CLAIM_ANY, *asked)
-    else:
-        open_queues = {queue: free for queue, free in queues.items() if free > 0}
-        found = await db.rows(_CLAIM_OF, *asked, list(open_queues), list(open_queues.values()))
-    more, alive, now_us, next_us, lapses_us_, place = found[0][:6]
-    rows = [] if place is None else [Row._make(one[6:]) for one in found]
+        return ()
+    free = {queue: most for queue, most in queues.items() if most > 0}
+    return list(free), list(free.values())
+
+
+def told(found: Sequence[Any], before: int = 0) -> Claimed:
+    """What a statement says that claims; so many of its columns are about something else."""
+    width = before + 5
+    more, alive, now_us, next_us, lapses_us_ = found[0][before:width]
+    rows = [] if found[0][width] is None else [Row._make(one[width + 1 :]) for one in found]
     return Claimed(more, alive, now_us, next_us, lapses_us_, rows)
 
 

@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Collection
-from typing import Any
 from uuid import uuid4
-from weakref import WeakValueDictionary
 
 from asyncsched.clock import Clock
-from asyncsched.errors import MisuseError
-from asyncsched.run import FINAL, Run
-from asyncsched.stores._base import Notice
-from asyncsched.stores._durable.known import lose
+from asyncsched.stores._durable.lease import LeaseHolder
 from asyncsched.stores._postgres.address import Address
 from asyncsched.stores._postgres.connection import TROUBLES, Database, check_server, connect, make_pool, store_error
 from asyncsched.stores._postgres.desk import Desk
@@ -32,17 +26,12 @@ _START = (
 )
 
 
-class Presence(Desk):
+class Presence(Desk, LeaseHolder):
     """What a store does from ``open`` to ``close`` beside its verbs."""
 
-    hint: Callable[[], None]
-    serves: Callable[[str], bool]
-    counts: Callable[[str], bool]
-    edited: Callable[[Collection[str]], None]
-
-    def __init__(self, address: Address, lease_us: int, *, migrates: bool) -> None:
+    def __init__(self, address: Address, lease_us: int, stall_limit_us: int, *, migrates: bool) -> None:
         super().__init__(address)
-        self._lease_us = lease_us
+        self._lease_us, self._stall_limit_us = lease_us, stall_limit_us
         self._migrates = migrates
         self._node = self._id = ""
         self._pulse: Pulse | None = None
@@ -50,25 +39,9 @@ class Presence(Desk):
 
     def _begin(self) -> None:
         """Know nothing of what was before."""
-        self._entering = self._leaving = False
-        self._lost: list[Run[Any]] | None = None
-        """The runs that it had under way when others took it for dead, until the engine is told."""
-        self._stops: dict[str, str] = {}
-        """Why runs under way here are to stop, until the engine is told."""
-        self._stopping: dict[str, str] = {}
-        """The same, of all that the store has said of that have not ended."""
-        self._elsewhere: list[Run[Any]] = []
-        """Runs that ended at other nodes, until the engine is told."""
-        self._found: list[Run[Any]] = []
-        """Runs that other nodes have made, until the engine is told."""
-        self._rosters: set[str] = set()
-        """The digests of the lists of tasks that this node declares."""
-        self._declares: set[str] = set()
-        """These tasks, but for those that were dropped."""
-        self._watched: WeakValueDictionary[str, Run[Any]] = WeakValueDictionary()
-        """Runs that somebody here holds, that may end elsewhere, and that the engine does not count."""
+        self._meet_nobody()
+        self._entering = self._leaving = self._in_doubt = False
         self._cursor = Cursor(0, 0, 0)
-        self._edits = 0
         self._looking = self._again = self._entered_once = False
         self._next_us: int | None = None
         """When a run may be claimed next, or lapses, as the engine has been hinted at it."""
@@ -76,12 +49,8 @@ class Presence(Desk):
         """Runs of which it is still to be asked how they stand."""
 
     async def open(self, node: str, clock: Clock) -> None:  # noqa: ARG002 - the server has a clock
-        known = self._known
-        self._node, self._id = node, uuid4().hex
-        known.counted.clear()
-        known.here.clear()
-        known.doubles.clear()
-        known.node_id = self._id
+        self._node = node
+        self._id = self._known.node_id = uuid4().hex
         self._begin()
         try:
             self._pool = await make_pool(self._address)
@@ -94,10 +63,12 @@ class Presence(Desk):
                     await connection.close()
             # Others may look as soon as it is a node: what it takes to renew the lease is there before.
             pulse = self._pulse = Pulse(
-                self._address, self._lease_us, lambda: self._id, self._look_elsewhere, self._given_up
+                *(self._address, self._lease_us, lambda: self._id, self._look_elsewhere, self._given_up),
+                *(self._doubted, self._trusted, self._stall_limit_us, self._unmoved),
             )
             await pulse.start()
             await self._write(self._enter)
+            self._entered_once = True
         except BaseException as error:
             await self._stop()
             if isinstance(error, TROUBLES):
@@ -118,16 +89,19 @@ class Presence(Desk):
         await unpark(db, None)
         last, self._edits = await db.row(_START)  # type: ignore[misc]
         self._cursor = Cursor(last, last, 0)
-        self._entered_once = True
 
     def _changed(self) -> None:
         """Let other nodes look what this one has done."""
         if self._pulse is not None:
             self._pulse.hint()
 
+    def _look_at_lease(self) -> None:
+        if self._pulse is not None:
+            self._pulse.renew()
+
     def _given_up(self) -> None:
         """Come anew, as another node: others have taken this one for dead, and what it ran is theirs by now."""
-        if self._entering or self._leaving or self._pool is None:
+        if self._entering or self._leaving or not self._entered_once:  # it may still be on its way in
             return
         self._entering = True
         self._id = self._known.node_id = uuid4().hex
@@ -148,14 +122,6 @@ class Presence(Desk):
             log.warning("this node cannot come anew, it tries again: %s", error)
         self._look_elsewhere()
 
-    def _notice(self) -> Notice | None:
-        """What the engine has not been told yet of the runs under way here."""
-        if self._lost is None and not self._stops:
-            return None
-        notice = Notice(self._stops, self._lost)
-        self._stops, self._lost = {}, None
-        return notice
-
     async def close(self) -> None:
         if self._pool is None:
             return
@@ -167,10 +133,7 @@ class Presence(Desk):
             self._changed()
         finally:
             await self._stop()
-            for run in list(self._watched.values()):
-                if not run.status.final:
-                    run.wake_waiters(MisuseError("the scheduler stopped before this run ended"))
-            self._watched.clear()
+            self._part()
 
     async def _stop(self) -> None:
         """Let the thread end, and the connections."""
@@ -178,30 +141,29 @@ class Presence(Desk):
         if pulse is not None:
             await pulse.stop()
         pool, self._pool = self._pool, None
+        connection, self._at_hand = self._at_hand, None
         if pool is not None:
             with contextlib.suppress(Exception):
+                if connection is not None:
+                    await pool.release(connection)
                 await pool.close()
 
     # -- what others do
-
-    def _watch(self, run: Run[Any]) -> None:
-        """Know of the end of a run that waits or runs elsewhere, or that there may be one day."""
-        if not run.status.final and self._known.get(run.id) is run:
-            self._watched[run.id] = run
-
-    def _know(self, run: Run[Any]) -> None:
-        """Know a run that was written here: the engine counts it, or else whoever holds it is told how it ends."""
-        if run.edges is not None or self.counts(run.task):
-            self._known.keep(run)
-        else:
-            self._known.hold(run)
-            self._watch(run)
 
     def _look_elsewhere(self) -> None:
         """Ask what others have done, of every run that has not ended here, then let the engine look."""
         self._again = True
         if not self._looking:
             self._ask()
+
+    async def _unmoved(self, database: Database) -> bool:
+        """Whether others have done nothing since it was last looked. Called on the pulse's thread."""
+        if self._looking or self._unasked or self._known.counted or self._watched or not self._entered_once:
+            return False
+        cursor, next_us = self._cursor, self._next_us
+        abroad = await look_abroad(database, (), cursor, self._id, self._edits)
+        same = abroad.cursor.seen == cursor.base and abroad.edits == self._edits and abroad.next_us == next_us
+        return same and not (abroad.ready or abroad.stops)
 
     def _ask(self) -> None:
         """Ask for some of the runs, then for the next, until all have been asked for since others were heard of."""
@@ -210,8 +172,9 @@ class Presence(Desk):
             return
         if not self._unasked:
             self._again = False
-            watched = (run_id for run_id, run in self._watched.items() if not run.status.final)
-            self._unasked = [*self._known.counted, *watched]
+            for run_id in [run_id for run_id, run in self._watched.items() if run.status.final]:
+                del self._watched[run_id]  # who watches nothing need not be woken by each poll
+            self._unasked = [*self._known.counted, *self._watching()]
         self._looking = True
         cursor, node_id, edits = self._cursor, self._id, self._edits
         asked, self._unasked = self._unasked[:AT_ONCE], self._unasked[AT_ONCE:]
@@ -224,38 +187,12 @@ class Presence(Desk):
             self._unasked = []
             return
         self._cursor = abroad.cursor
-        self._take_abroad(abroad)
+        self._hear_of_ends(abroad.ended, abroad.now_us)
+        self._hear_of_runs(abroad.made)
+        self._hear_of_orders(abroad.stops, abroad.edited, abroad.edits)
         told = self._elsewhere or self._found or self._stops or self._lost is not None
         if told or abroad.ready or abroad.next_us != self._next_us:  # else an exchange would come to nothing
             self.hint()
         self._next_us = abroad.next_us
         if self._again or self._unasked:  # nobody may ever write again: what is not asked now never is
             self._ask()
-
-    def _take_abroad(self, abroad: Abroad) -> None:
-        """Take account of what others have done."""
-        known = self._known
-        for run_id, row in abroad.ended.items():
-            run = known.counted.get(run_id)
-            if run is None:  # it was claimed here meanwhile, or is one that is only watched
-                if row is not None and run_id not in known.here and self._watched.pop(run_id, None) is not None:
-                    known.take(row, {})
-                continue
-            if row is None:
-                lose(run, abroad.now_us)
-                run.wake_waiters()
-            else:
-                known.take(row, {})
-            known.ended(run)
-            self._elsewhere.append(run)
-        for row in abroad.made:
-            if self.serves(row.task) and not known.counts(row.id):
-                for run in known.take_all([row], {}):
-                    if run.status not in FINAL:  # it did not end here meanwhile
-                        known.keep(run)
-                        self._found.append(run)
-        self._stops |= {run_id: why for run_id, why in abroad.stops.items() if run_id not in self._stopping}
-        self._stopping = abroad.stops
-        if abroad.edits != self._edits:
-            self._edits = abroad.edits
-            self.edited(abroad.edited)

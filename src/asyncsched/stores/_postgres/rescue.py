@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from asyncsched import crash_points
 from asyncsched.again import dump_error
 from asyncsched.errors import RunFailed
-from asyncsched.retry import NO_RETRY
-from asyncsched.run import HandedBack, RunStatus, settle
-from asyncsched.stores._durable.rows import COLUMNS, PARKED, Row, terms_of
+from asyncsched.run import RunStatus
+from asyncsched.stores._durable.rows import COLUMNS, PARKED, Row, ended_as, handed_back, terms_of
 from asyncsched.stores._postgres.connection import Database
 from asyncsched.stores._postgres.places import pass_on
 from asyncsched.stores._postgres.plain import WALL_US
@@ -20,17 +20,19 @@ LOST_LIMIT = 3
 """A run that has lost so many nodes is given up: it may be what kills them."""
 _AT_ONCE, _RUNS_AT_ONCE = 20, 200
 # While the server was down nobody could renew: from its start on each node has the time of a lease to do so.
-_DEAD = (
+DEAD = (
     "SELECT id FROM asyncsched.nodes WHERE greatest(expires_at, "
-    f"(extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint + $1) <= {WALL_US} "
-    "AND id <> $2 ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED"
+    f"(extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint + $1) <= {WALL_US} AND id <> $2"
 )
+"""The nodes but for $2 whose leases, of length $1, are over."""
+_DEAD = f"{DEAD} ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED"
 
 
 async def enter(db: Transaction, node_id: str, name: str, lease_us: int) -> None:
     """Let the node be one of those that live at the store."""
     await db.execute(
-        f"INSERT INTO asyncsched.nodes (id, name, started_at, expires_at) VALUES ($1, $2, {WALL_US}, {WALL_US} + $3)",
+        "INSERT INTO asyncsched.nodes (id, name, started_at, expires_at, lease) "
+        f"VALUES ($1, $2, {WALL_US}, {WALL_US} + $3, $3)",
         *(node_id, name, lease_us),
     )
 
@@ -43,6 +45,7 @@ async def renew(db: Database, node_id: str, lease_us: int) -> bool:
     )
 
 
+@crash_points.unit("leave")
 async def leave(db: Transaction, node_id: str) -> None:
     """Let it be none of them; what it leaves RUNNING is handed back."""
     await db.change("SELECT 1 FROM asyncsched.nodes WHERE id = $1 FOR UPDATE", node_id)
@@ -51,6 +54,7 @@ async def leave(db: Transaction, node_id: str) -> None:
     await strike(db)
 
 
+@crash_points.unit("rescue", lambda done: done[0])
 async def rescue(db: Transaction, node_id: str, lease_us: int) -> tuple[int, bool]:
     """Hand back some of the runs of nodes whose leases are over; how many nodes are gone, and whether there is more."""
     dead = [other for (other,) in await db.change(_DEAD, lease_us, node_id, _AT_ONCE)]
@@ -114,29 +118,12 @@ async def _let_go(
     for times, stop, *columns in found:
         row = Row._make(columns)
         if stop is not None:
-            await unit.end(_ended(row, RunStatus.CANCELLED, stop, db.now_us), "= 1")
+            await unit.end(ended_as(row, RunStatus.CANCELLED, stop, db.now_us), "= 1")
         elif lost and times + 1 >= LOST_LIMIT:
             message = f"run {row.id} of {row.task!r} was given up: {times + 1} processes died while they ran it"
             error = dump_error(RunFailed(message, run_id=row.id, reason="lost"))
-            await unit.end(_ended(row, RunStatus.FAILED, "lost", db.now_us)._replace(error=error), "= 1")
+            await unit.end(ended_as(row, RunStatus.FAILED, "lost", db.now_us)._replace(error=error), "= 1")
         else:
-            await unit.admit(_handed_back(row, db.now_us))
+            await unit.admit(handed_back(row, db.now_us))
     await unit.close()
     return len(chosen)
-
-
-def _ended(row: Row, status: RunStatus, reason: str, now_us: int) -> Row:
-    return row._replace(status=status.value, reason=reason, token=row.token + 1, finished_at=now_us)
-
-
-def _handed_back(row: Row, now_us: int) -> Row:
-    settled = settle(HandedBack(), row.attempt, NO_RETRY, now_us)
-    return row._replace(
-        status=settled.status.value,
-        reason=settled.reason,
-        attempt=row.attempt - 1,
-        token=row.token + 1,
-        node=None,
-        due_at=now_us,
-        error=None,
-    )

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
+from asyncsched import crash_points
 from asyncsched.errors import StoreError
-from asyncsched.stores._durable.steps import Applied, Step, read_step
+from asyncsched.stores._durable.steps import Applied, Step, read_step, wrong_steps
 from asyncsched.stores._postgres.address import Address
 from asyncsched.stores._postgres.connection import Database
 from asyncsched.stores._postgres.plain import WALL_US
@@ -21,6 +22,8 @@ _TABLE = (
 )
 # A look into the catalogue as it is: what names are resolved by may be older than the lock.
 _IS_THERE = "SELECT EXISTS (SELECT 1 FROM pg_tables WHERE schemaname = $1 AND tablename = 'migrations')"
+# "CREATE SCHEMA IF NOT EXISTS" needs the right to make one even where it is there, made for its owner by somebody else.
+_MAKE = """DO $$ BEGIN IF to_regnamespace('{0}') IS NULL THEN CREATE SCHEMA "{0}"; END IF; END $$"""
 _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('{}/schema', 0))"
 
 
@@ -44,11 +47,12 @@ async def missing(db: Database, address: Address) -> Sequence[Step]:
         StoreError: it is newer than this version of the library can use, or one that was changed by hand.
     """
     applied = await _applied(db)
-    if wrong := _wrong(applied):
+    if wrong := wrong_steps(STEPS, applied):
         raise StoreError(f"{address}: {wrong}")
     return STEPS[len(applied) :]
 
 
+@crash_points.transaction
 async def migrate(db: Database, address: Address, *, allowed: bool = True) -> Sequence[Step]:
     """Bring the schema to what this version of the library needs; the steps that were applied, mostly none.
 
@@ -70,9 +74,13 @@ async def migrate(db: Database, address: Address, *, allowed: bool = True) -> Se
         await db.execute("SET LOCAL lock_timeout = '60s'")
         await db.execute("SET LOCAL statement_timeout = 0")
         await db.execute(_LOCK.format(db.schema))
-        needed = await missing(db, address)
-        for statement in _work(needed, db.schema):
-            await db.execute(statement)
+        return await _apply(db, await missing(db, address))
+
+
+@crash_points.unit("migrate", len)
+async def _apply(db: Database, needed: Sequence[Step]) -> Sequence[Step]:
+    for statement in _work(needed, db.schema):
+        await db.execute(statement)
     return needed
 
 
@@ -88,7 +96,7 @@ def _work(needed: Sequence[Step], schema: str) -> list[str]:
     """All statements, those that note what was done included."""
     statements: list[str] = []
     if needed and needed[0] is STEPS[0]:
-        statements += [f'CREATE SCHEMA IF NOT EXISTS "{schema}"', _TABLE]
+        statements += [_MAKE.format(schema), _TABLE]
     for number, step in enumerate(needed, len(STEPS) - len(needed) + 1):
         statements += step.statements
         statements.append(
@@ -103,18 +111,3 @@ async def _applied(db: Database) -> list[Applied]:
     if await db.value(_IS_THERE, db.schema):
         found = await db.rows("SELECT number, name, checksum, since, least FROM asyncsched.migrations ORDER BY number")
     return [Applied(*row) for row in found]
-
-
-def _wrong(applied: Sequence[Applied]) -> str | None:
-    """Why this library cannot use a schema that has seen these steps."""
-    for one, step in zip(applied, STEPS, strict=False):
-        if (one.name, one.checksum) != (step.name, step.checksum) and one.number <= len(STEPS):
-            return f"its schema is not that of asyncsched: step {one.name!r} differs from {step.name!r} here"
-    last = len(STEPS)
-    unusable = [one for one in applied if one.number > last and (one.least is None or one.least > last)]
-    if not unusable:
-        return None
-    return (
-        f"its schema is newer than this version of asyncsched: it has seen step {unusable[-1].name!r}, and the last "
-        f"one known here is {STEPS[-1].name!r}. Install version {unusable[-1].since}, or a later one"
-    )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from typing import Any, TypeVar
 
-from asyncsched.stores._postgres.connection import AGAIN, Database
+from asyncsched import crash_points
+from asyncsched.stores._postgres.connection import AGAIN, STUCK, Database
 
 T = TypeVar("T")
 # So often a transaction is begun anew that came upon locks it did not know of, or was given up for another one.
@@ -79,6 +80,7 @@ class Transaction(Database):
         await super().many(statement, rows)
 
 
+@crash_points.transaction
 async def transact(database: Database, work: Callable[[Transaction], Awaitable[T]], locks: Collection[str] = ()) -> T:
     """Let ``work`` be done in a transaction that begins with these locks; it may be done again if it has to be."""
     wanted = set(locks)
@@ -86,8 +88,12 @@ async def transact(database: Database, work: Callable[[Transaction], Awaitable[T
         try:
             async with database.connection.transaction():
                 transaction = Transaction(database)
-                await transaction.begin(wanted)
-                return await work(transaction)
+                try:
+                    await transaction.begin(wanted)
+                    return await work(transaction)
+                except STUCK:
+                    database.connection.terminate()  # to roll back would wait for an answer that may never come
+                    raise
         except MoreLocks as more:
             wanted.update(more.names)
             if not left:

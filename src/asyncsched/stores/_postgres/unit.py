@@ -9,7 +9,7 @@ from typing import Any
 from asyncsched.again import dump_error
 from asyncsched.deadlines import lapses_us
 from asyncsched.limits import Idempotency
-from asyncsched.merge import merge, merged_reason, stands_until_us
+from asyncsched.merge import merge, stands_until_us
 from asyncsched.policy import NO_LIMIT
 from asyncsched.run import RunStatus, Settled, Terms
 from asyncsched.stores._durable.marred import row_said
@@ -22,6 +22,7 @@ from asyncsched.stores._durable.rows import (
     READY,
     Row,
     bare_run,
+    merged_row,
     needs_of,
     terms_of,
     terms_text,
@@ -49,15 +50,17 @@ _MOVE = (
     "UPDATE asyncsched.runs SET status = $1, reason = $2, attempt = $3, token = $4, node = $5, due_at = $6, "
     "result = NULL, error = $7, notes = $8, state = $9, arrived_at = $10, lapses_at = $11, owner = NULL WHERE id = $12"
 )
-# Of each task what is beyond its keeping. What somebody still needs the result of stays; so does what another node
-# forgets at this moment.
+# Of each task what is beyond its keeping. An index of the places alone would be read through, all tasks' ends, and is
+# as good as that of tasks and places where the table is believed to be empty: so these are compared together.
+# What somebody still needs the result of stays; so does what another node forgets at this moment.
 _PRUNE = (
     "DELETE FROM asyncsched.history WHERE id = ANY(ARRAY(SELECT gone.id FROM unnest($1::text[]) AS e(task) "
     f"CROSS JOIN LATERAL (SELECT coalesce((SELECT k.history_limit FROM asyncsched.tasks k WHERE k.id = e.task), "
     f"{HISTORY_LIMIT}) AS history_limit) AS t "
-    "CROSS JOIN LATERAL (SELECT h.seq FROM asyncsched.history h WHERE h.task = e.task "
-    f"AND t.history_limit < {NO_LIMIT} ORDER BY h.seq DESC OFFSET t.history_limit LIMIT 1) AS last "
-    "CROSS JOIN LATERAL (SELECT h.id FROM asyncsched.history h WHERE h.task = e.task AND h.seq <= last.seq "
+    "CROSS JOIN LATERAL (SELECT h.seq FROM asyncsched.history h WHERE h.task >= e.task AND h.task <= e.task "
+    f"AND t.history_limit < {NO_LIMIT} ORDER BY h.task DESC, h.seq DESC OFFSET t.history_limit LIMIT 1) AS last "
+    "CROSS JOIN LATERAL (SELECT h.id FROM asyncsched.history h WHERE h.task >= e.task "
+    "AND (h.task, h.seq) <= (e.task, last.seq) "
     "AND NOT EXISTS (SELECT 1 FROM asyncsched.needs n WHERE n.upstream = h.id) FOR UPDATE SKIP LOCKED) AS gone))"
 )
 _SUCCESS = RunStatus.SUCCESS.value
@@ -65,6 +68,9 @@ _SUCCESS = RunStatus.SUCCESS.value
 
 class Unit:
     """One verb at work. ``close`` it when it has done what it does."""
+
+    _look = f"SELECT {COLUMNS} FROM asyncsched.runs WHERE id = $1 FOR UPDATE"
+    """How the run that stands for a key is looked at."""
 
     def __init__(self, db: Transaction) -> None:
         self.db = db
@@ -194,7 +200,7 @@ class Unit:
             return None
         run_id, ended, until_us = found
         if ended is None:
-            live = await self.db.change(f"SELECT {COLUMNS} FROM asyncsched.runs WHERE id = $1 FOR UPDATE", run_id)
+            live = await self.db.change(self._look, run_id)
             return Row._make(live[0]) if live else None
         return row_said(ended) if until_us is None or until_us > self.now_us else None
 
@@ -202,12 +208,7 @@ class Unit:
         """Write the run of a fire; if another stands for it the record of its skip, which is the answer."""
         if await self.submit(new) is None:
             return None
-        once = terms_of(new.row.terms).once
-        assert once is not None
-        reason = merged_reason(once).value
-        skip = new.row._replace(
-            status=RunStatus.SKIPPED.value, reason=reason, token=new.row.token + 1, finished_at=self.now_us
-        )
+        skip = merged_row(new.row, self.now_us)
         await self.record(skip)
         return skip
 
@@ -372,7 +373,7 @@ async def lock_runs(db: Transaction, run_ids: Sequence[str], condition: str = "t
     return [found[run_id] for run_id in dict.fromkeys(asked) if run_id in found]
 
 
-async def prune(db: Transaction, tasks: Collection[str]) -> None:
+async def prune(db: Database, tasks: Collection[str]) -> None:
     """Forget the oldest of the tasks, beyond what each of them keeps."""
     await db.execute(_PRUNE, sorted(tasks))
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from asyncsched.stores._durable.orders import Limits
+from asyncsched.stores._postgres.connection import Database
 from asyncsched.stores._postgres.keys import forget_keys
 from asyncsched.stores._postgres.places import forget_starts
+from asyncsched.stores._postgres.rescue import DEAD
 from asyncsched.stores._postgres.transaction import Transaction
 from asyncsched.stores._upkeep import Pruned
 
@@ -33,6 +35,19 @@ async def prune(db: Transaction, limits: Limits, most: int, after: int) -> tuple
     # Rows come in the order of their ends: behind one that is young for every task there is nothing to forget.
     over = len(rows) < most or (rows[-1][3] or 0) >= never_us
     return Pruned(runs, keys, not over or keys >= most), 0 if over else rows[-1][0]
+
+
+_TO_DO = (
+    f"SELECT EXISTS ({DEAD}), coalesce((SELECT min(until_at) FROM asyncsched.standing WHERE until_at IS NOT NULL) "
+    "<= t.now, false) OR EXISTS (SELECT 1 FROM asyncsched.keys WHERE wake_at IS NULL "
+    "AND (last_at IS NULL OR last_at + period <= t.now)) FROM (SELECT asyncsched.now_us() AS now) AS t"
+)
+
+
+async def to_do(db: Database, node_id: str, lease_us: int) -> tuple[bool, bool]:
+    """Whether there are nodes whose leases are over, and anything that ``tidy`` would forget."""
+    dead, over = await db.row(_TO_DO, lease_us, node_id)  # type: ignore[misc]
+    return dead, over
 
 
 async def tidy(db: Transaction) -> None:

@@ -15,7 +15,7 @@ from asyncsched.values import VALUE_LIMIT
 LEAST_LEASE_US, MOST_LEASE_US = 3 * SECOND_US, 86_400 * SECOND_US
 _NAMESPACE = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _SCHEMES = ("redis", "rediss", "unix")
-_OWN = ("namespace", "lease", "volatile", "max_value_size")
+_OWN = ("namespace", "lease", "volatile", "max_value_size", "stall_limit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,9 @@ def address_of(url: str, namespace: str, *, volatile: bool) -> Address:
         raise ConfigError(
             f"url={shown!r}: give 'redis://localhost:6379/0', 'rediss://' with TLS, or 'unix:///run/redis.sock'"
         )
+    parts = urlsplit(url)
+    if parts.scheme != "unix" and not (number := parts.path.strip("/")).isdigit() and number:
+        raise ConfigError(f"url: the database {number!r} is no number: give one as in 'redis://localhost:6379/0'")
     if not isinstance(namespace, str) or not _NAMESPACE.fullmatch(namespace):
         raise ConfigError(f"namespace={namespace!r}: 1 to 64 letters, digits, or any of _ . : -, such as 'asyncsched'")
     return Address(url, namespace, volatile)

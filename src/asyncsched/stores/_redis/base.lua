@@ -8,6 +8,7 @@
 --   k:<key>    what is known of a limit         q:<key>, h:<key>   who waits for it, who holds a place
 --   o:<node>   what runs at a node              st:<node>  what of that is to stop, and why
 --   n:<run>    what a run needs                 f:<run>    who needs it
+--   nodes      the nodes' leases                names, came, said  what is known of nodes; asked: those to drain
 local ns = KEYS[1]
 local call = redis.call
 local READY, RUNNING, DELAYED, BLOCKED, QUEUED, PARKED, ENDED = '0', '1', '2', '3', '4', '5', '9'
@@ -24,16 +25,38 @@ local now = hand and tonumber(hand) or wall()
 local function text(number)
   return string.format('%.0f', number)
 end
+local now_text = text(now)
+
+-- What one cannot be added to was not written by us, and begins anew where there is nothing yet.
+local function raise(key, field)
+  local now_at = redis.pcall('HINCRBY', key, field, 1)
+  if type(now_at) == 'table' then call('HSET', key, field, '2147483648') end
+end
+
+-- The same for a number that was read already, to be written together with others.
+local function next_of(number)
+  if not number then return '1' end
+  if string.find(number, '^%d+$') and #number <= 15 then return number + 1 end
+  return '2147483648'
+end
+
+-- Adds to a list of lists.
+local function into(lists, name, value)
+  local list = lists[name] or {}
+  lists[name] = list
+  list[#list + 1] = value
+end
 
 local function place(id, key, where)
   local at = call('HMGET', key, 'zk', 'zm', 'owner', 'seq')
-  if at[1] then call('ZREM', ns .. at[1], at[2]) end
+  at[4] = tonumber(at[4] or '0') or 0
+  if at[1] then redis.pcall('ZREM', ns .. at[1], at[2] or id) end
   if at[3] then
     call('SREM', ns .. 'o:' .. at[3], id)
     call('HDEL', ns .. 'st:' .. at[3], id)
     if call('EXISTS', ns .. 'o:' .. at[3]) == 0 then call('SREM', ns .. 'owners', at[3]) end
   end
-  call('HDEL', key, 'zk', 'zm', 'owner')
+  if at[1] or at[3] then call('HDEL', key, 'zk', 'zm', 'owner') end
   local kind = where[1]
   if kind == 'wait' then
     kind = tonumber(where[2]) > now and 'delayed' or 'ready'

@@ -33,6 +33,8 @@ class Beside:
         self._tasks: set[asyncio.Task[None]] = set()
         self._listening: asyncio.Task[None] | None = None
         self._link: Link | None = None
+        self._doubt: asyncio.TimerHandle | None = None
+        self._in_doubt = False
 
     async def start(self) -> None:
         """Begin.
@@ -51,6 +53,13 @@ class Beside:
         if loop is not None:
             with suppress(RuntimeError):  # it has ended
                 loop.call_soon_threadsafe(self._begin, work, done)
+
+    def trust(self, wait_s: float, doubted: Callable[[], None], trusted: Callable[[], None]) -> None:
+        """Call ``doubted`` on the program's loop in so long, unless this is called again before; then ``trusted``."""
+        loop = self._loop
+        if loop is not None:
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._trust, wait_s, doubted, trusted)
 
     def listen(self) -> None:
         """Listen again, if that has ended."""
@@ -123,6 +132,20 @@ class Beside:
             trouble = error
         with suppress(RuntimeError):  # the program's loop was closed
             self._program.call_soon_threadsafe(done, answer, trouble)
+
+    def _trust(self, wait_s: float, doubted: Callable[[], None], trusted: Callable[[], None]) -> None:
+        def doubt() -> None:
+            self._in_doubt = True
+            with suppress(RuntimeError):
+                self._program.call_soon_threadsafe(doubted)
+
+        if self._doubt is not None:
+            self._doubt.cancel()
+        self._doubt = asyncio.get_running_loop().call_later(wait_s, doubt)
+        if self._in_doubt:
+            self._in_doubt = False
+            with suppress(RuntimeError):
+                self._program.call_soon_threadsafe(trusted)
 
     def _listen(self) -> None:
         if self._listening is None or self._listening.done():

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+from asyncsched import crash_points
 from asyncsched.again import dump_error
 from asyncsched.deadlines import lapse
-from asyncsched.run import RunStatus, Settled
+from asyncsched.run import RunStatus
+from asyncsched.stores._durable.marred import PARKED_AS
 from asyncsched.stores._durable.orders import LOST_LIMIT, Claim
-from asyncsched.stores._durable.rows import Row, bare_run, terms_of
+from asyncsched.stores._durable.rows import Row, bare_run
 from asyncsched.stores._redis.link import Link
-from asyncsched.stores._redis.link import Unit as Changes
 from asyncsched.stores._redis.places import PROMISE
 from asyncsched.stores._redis.records import (
     DELAYED,
@@ -23,12 +25,13 @@ from asyncsched.stores._redis.records import (
     RUNNING,
     Kept,
     fields_of,
-    free,
-    gone_of,
     kept_of,
 )
 from asyncsched.stores._redis.transaction import chunks
-from asyncsched.stores._redis.unit import ENDS, Unit, transact
+from asyncsched.stores._redis.unit import Unit, transact
+from asyncsched.stores._redis.wire import Unit as Changes
+
+log = logging.getLogger("asyncsched.stores")
 
 _PENDING = RunStatus.PENDING.value
 _ANY = 2**31
@@ -54,6 +57,9 @@ class Seen(NamedTuple):
     next_us: when the next one that waits for its instant, or for a rate, will be ready.
     lapsing, due, waking, ahead, fading: what is to be done: runs that have waited too long, runs of keys that are due,
         and keys whose rate lets one start, whose starts lie ahead of the clock, whose starts matter no more.
+    marred: the runs that were put aside as nobody can work with them, their tasks, and what of them cannot be that.
+    started: those that the look let begin, as there was nothing to decide: their queues and groups, and their hashes.
+    times: how often something was ever carried out at the server, if it let some begin.
     """
 
     now_us: int
@@ -66,40 +72,14 @@ class Seen(NamedTuple):
     waking: list[str]
     ahead: list[str]
     fading: list[str]
+    marred: Sequence[tuple[str, str, str]]
+    started: list[tuple[str, str, str | None, list[str]]]
+    times: int | None
 
-
-# -- acknowledgements
-
-
-def plain_end(row: Row) -> Changes:
-    """How a run ends that has nothing to do with others; it fails where that is not so."""
-    checks = [("still", row.id, row.token - 1, RUNNING, True)]
-    return Changes(checks, [("finish", row.id, row.task, fields_of(row, ENDS), gone_of(row, ENDS))])
-
-
-def is_plain(row: Row) -> bool:
-    """Whether a run ends here that, as far as its node knows, has nothing to do with others."""
-    return row.status != _PENDING and row.flow is None and (row.terms is None or free(terms_of(row.terms)))
-
-
-async def acknowledge(unit: Unit, rows: Sequence[Row]) -> list[tuple[bool, bool, Row | None]]:
-    """Let runs end, or be tried again: whether that counted, whether others need it, and it if it was told to stop."""
-    return [await _acknowledge(unit, row) for row in rows]
-
-
-async def _acknowledge(unit: Unit, row: Row) -> tuple[bool, bool, Row | None]:
-    if row.status != _PENDING:
-        needed = await unit.end(row, running=True)
-        return needed is not None, bool(needed), None
-    kept = await unit.run(row.id)
-    if kept is None or kept.state != RUNNING or kept.row.token != row.token - 1:
-        return False, False, None
-    stop = kept.stop
-    await unit.admit(row)
-    if stop is None:
-        return True, False, None
-    ended = await unit.end_waiting(row, Settled(RunStatus.CANCELLED, unit.now_us, reason=stop))
-    return False, False, ended
+    @property
+    def has_chores(self) -> bool:
+        """Whether something is to be done before runs begin."""
+        return bool(self.lapsing or self.due or self.waking or self.ahead or self.fading)
 
 
 # -- what time brings
@@ -119,12 +99,15 @@ async def do_chores(link: Link, seen: Seen) -> list[Row]:
     return lapsed
 
 
+@crash_points.unit("wake")
 async def _wake_due(unit: Unit, run_ids: Sequence[str]) -> None:
     """Let runs wait for their keys whose instants have come."""
     await unit.load(run_ids)
     for run_id in run_ids:
         kept = await unit.run(run_id)
-        if kept is not None and kept.state == DELAYED and kept.row.due_at <= unit.now_us:
+        if kept is None or kept.state != DELAYED or kept.terms.limit_key is None:  # it was not left so by us
+            unit.call("ZREM", "kdelayed", run_id)
+        elif kept.row.due_at <= unit.now_us:
             await unit.queue(kept)
 
 
@@ -161,11 +144,17 @@ async def _lapse(unit: Unit, run_id: str) -> Row | None:
 
 
 class Choice:
-    """Which of the runs that are ready a node gets."""
+    """Which of the runs that are ready a node gets.
 
-    def __init__(self, link: Link, asked: Claim) -> None:
+    served: tasks that it serves, not necessarily all: their runs begin at once where there is nothing to decide.
+    """
+
+    def __init__(self, link: Link, asked: Claim, served: Sequence[str]) -> None:
         self._link = link
         self._asked = asked
+        self._served = json.dumps(served)
+        self.decided = False
+        """Whether runs have begun after the last look."""
         self._left = None if asked.queues is None else dict(asked.queues)
         self._room = None if asked.groups is None else dict(asked.groups)
         self._others: set[str] = set()
@@ -177,13 +166,35 @@ class Choice:
         """What a look is given."""
         queues = None if self._left is None else [queue for queue, left in self._left.items() if left > 0]
         full = [] if self._room is None else [group for group, left in self._room.items() if left <= 0]
-        limit = self._asked.limit - len(self.claimed) + 1
-        texts = [json.dumps(False if said is None else said) for said in (queues, full, sorted(self._others))]
-        return [min(limit, _AT_ONCE), *texts, LOST_LIMIT - 1 if self._wary else _ANY, self._asked.owner]
+        limit = self._asked.limit - len(self.claimed)
+        texts = [_json_of(said) for said in (queues, full, sorted(self._others))]
+        too_lost = LOST_LIMIT - 1 if self._wary else _ANY
+        asked = [min(limit + 1, _AT_ONCE), *texts, too_lost, self._asked.owner, PARKED_AS]
+        return [*asked, limit, self._asked.node, self._served, *map(_json_of, (self._left, self._room)), LOST_LIMIT - 1]
 
     async def look(self) -> Seen:
-        """What is ready, and what else is to be done."""
-        return seen_of(await self._link.call("look", *self.looking()))
+        """What is ready, and what else is to be done; what needs no decision has begun."""
+        while True:
+            seen = seen_of(await self._link.call("look", *self.looking()))
+            self.decided = False
+            for run_id, task, wrong in seen.marred:
+                log.error("run %s of task %s is put aside: its %s cannot be that", run_id, task, wrong)
+            self._take(seen)
+            if len(seen.started) < _AT_ONCE:
+                return seen
+
+    def _take(self, seen: Seen) -> None:
+        """Count what a look let begin."""
+        if seen.times is not None:
+            self._link.counted(seen.times)
+        for run_id, queue, group, said in seen.started:
+            kept = kept_of(said, run_id)
+            if kept is not None:
+                self.claimed.append(kept)
+            if self._left is not None:
+                self._left[queue] -= 1
+            if self._room is not None and group in self._room:
+                self._room[group] -= 1
 
     async def carry_out(self, seen: Seen) -> tuple[Seen, bool]:
         """Start as many as may be started; the last look, and whether there are more."""
@@ -191,6 +202,7 @@ class Choice:
         while seen.alive and seen.ready and not more:
             before = len(self.claimed)
             chosen, more = await self._choose(seen.ready)
+            self.decided = self.decided or bool(chosen)
             await self._start(chosen)
             if len(self.claimed) - before < len(chosen):  # others were faster, which leaves room for what is behind
                 more = False
@@ -201,7 +213,8 @@ class Choice:
 
     def _may_be_more(self, seen: Seen, chosen: Sequence[Ready]) -> bool:
         """Whether it is worth another look: there was more than was chosen, or what was chosen let others be ready."""
-        whole = len(chosen) == len(seen.ready) < min(self._asked.limit + 1, _AT_ONCE)
+        found = len(seen.started) + len(seen.ready)
+        whole = len(chosen) == len(seen.ready) and found < min(self._asked.limit + 1, _AT_ONCE)
         return not whole or any(one.rated for one in chosen)
 
     async def _choose(self, ready: Sequence[Ready]) -> tuple[list[Ready], bool]:
@@ -247,7 +260,7 @@ class Choice:
         if plain:
             done = await self._link.carry_out([self._starting(one) for one in plain])
             for one, answer in zip(plain, done.answers, strict=True):
-                kept = None if answer is None else kept_of(answer[0])
+                kept = None if answer is None else kept_of(answer[0], one.id)
                 if kept is not None:
                     started[one.id] = kept
         for some in chunks([one.id for one in chosen if one.rated], TOGETHER):
@@ -298,9 +311,13 @@ class Choice:
         return kept
 
 
+def _json_of(said: Any) -> str:
+    return json.dumps(False if said is None else said)
+
+
 def seen_of(said: list[Any]) -> Seen:
     """What a look has answered."""
-    now, alive, ready, nexts, lapses, lapsing, due, waking, ahead, fading = said
+    now, alive, ready, nexts, lapses, (lapsing, due, waking, ahead, fading), marred, started, times = said
     return Seen(
         int(now),
         bool(alive),
@@ -308,6 +325,9 @@ def seen_of(said: list[Any]) -> Seen:
         min((int(float(at)) for at in nexts if at), default=None),
         int(float(lapses)) if lapses else None,
         *(lapsing, due, waking, ahead, fading),
+        [(run_id, task, wrong) for run_id, task, wrong in json.loads(marred)],
+        [(run_id, queue, group or None, fields) for run_id, queue, group, fields in started],
+        times,
     )
 
 

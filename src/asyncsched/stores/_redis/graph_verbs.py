@@ -7,10 +7,9 @@ from functools import partial
 from typing import Any
 
 from asyncsched.run import Run
-from asyncsched.stores._durable.orders import Decided
-from asyncsched.stores._durable.rows import Row, edges_text, row_of, settled_row
 from asyncsched.stores._graphs import Decision, Follower, GraphVerbs, Lookback, Offers
 from asyncsched.stores._redis import graphs
+from asyncsched.stores._redis.claims import TOGETHER
 from asyncsched.stores._redis.lookups import upstreams_of
 from asyncsched.stores._redis.presence import Presence
 from asyncsched.stores._redis.unit import looks_at, transact
@@ -23,53 +22,22 @@ class GraphDesk(Presence, GraphVerbs):
         link = self._server
         found = await graphs.followers(link, run_ids)
         upstreams = await upstreams_of(link, [row for row, _tally in found])
-        taken = {run.id: run for run in self._known.take_all((row for row, _tally in found), upstreams)}
-        return [Follower(taken[row.id], row.token, tally) for row, tally in found if row.id in taken]
+        return self._followers(found, upstreams)
 
     async def settle(self, decisions: Sequence[Decision]) -> list[Decision]:
         link = self._server
-        counted = []
-        for decision in decisions:
-            decided = self._decided(decision)
-            row = await transact(link, partial(graphs.settle, decided=decided), *looks_at([decided.row]))
-            if row is not None:
-                counted.append(decision)
-                self._carry_out(decision, row)
+        counted: list[Decision] = []
+        for some in _together(decisions):
+            decided = [self._decided(decision) for decision in some]
+            work = partial(graphs.settle_all, decided=decided)
+            found = await transact(link, work, *looks_at([one.row for one in decided]))
+            counted += self._carried_out(some, found)
         if counted:
             self._changed()
         return counted
 
-    def _decided(self, decision: Decision) -> Decided:
-        run, token, settled, sources, met = decision
-        values = self._known.values(run.task)
-        if settled is not None:
-            return Decided(settled_row(run, token, settled, values), False, None, met)
-        edges = run.edges
-        assert edges is not None
-        needs = edges.needs if sources is None else tuple(source.id for source in sources)
-        row = row_of(run, values)._replace(token=token + 1, edges=edges_text(edges, needs, blocked=False))
-        return Decided(row, True, None if sources is None else needs, met)
-
-    def _carry_out(self, decision: Decision, row: Row) -> None:
-        run, token, settled, sources, _met = decision
-        if run.token != token:  # somebody here has looked it up meanwhile
-            return
-        if settled is not None:
-            run.apply(settled)
-            if run.edges is not None:
-                run.edges.upstreams = ()
-            self._known.ended(run)
-            return
-        assert run.edges is not None
-        run.edges.decided(sources)
-        run.token, run.due_us = row.token, row.due_at
-
     async def lookback(self, tasks: Collection[str]) -> dict[str, Lookback]:
-        found = {}
-        for task, (succeeded, unfinished) in (await graphs.lookback(self._server, tasks)).items():
-            last = self._known.take_all([] if succeeded is None else [succeeded], {})
-            found[task] = Lookback(last[0] if last else None, self._known.take_all(unfinished, {}))
-        return found
+        return self._looked_back(await graphs.lookback(self._server, tasks))
 
     async def offers(self, task: str, upstreams: Mapping[str, str]) -> Offers:
         taken, ended = await graphs.offers(self._server, task, upstreams)
@@ -81,7 +49,7 @@ class GraphDesk(Presence, GraphVerbs):
         new = [self._known.new(run) for run in runs]
         for run in runs:
             self._known.hold(run)
-        joined = await self._arrive(
+        joined = await self._arrivals.write(
             [run.id for run in runs],
             transact(self._server, lambda unit: graphs.join(unit, task, dict(before), dict(after), new)),
         )
@@ -90,9 +58,13 @@ class GraphDesk(Presence, GraphVerbs):
             self._changed()
         return joined
 
-    def _made(self, runs: Sequence[Run[Any]]) -> None:
-        """Know runs that were written, and let those that they need know that their ends matter."""
-        for run in runs:
-            self._known.keep(run)
-            if run.edges is not None and run.edges.blocked:
-                self._known.matter(run.edges.upstreams)
+
+def _together(decisions: Sequence[Decision]) -> list[list[Decision]]:
+    """Decisions in pieces; one that depends on how many runs are on their way is by itself."""
+    pieces: list[list[Decision]] = []
+    for decision in decisions:
+        alone = decision.met is not None
+        if not pieces or alone or len(pieces[-1]) == TOGETHER or pieces[-1][0].met is not None:
+            pieces.append([])
+        pieces[-1].append(decision)
+    return pieces

@@ -5,22 +5,25 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping, Sequence
 
+from asyncsched import crash_points
 from asyncsched.graph import Tally
-from asyncsched.run import RunStatus
+from asyncsched.run import FINAL, RunStatus
 from asyncsched.stores._durable.marred import row_said
 from asyncsched.stores._durable.orders import Decided, New
 from asyncsched.stores._durable.rows import Row
 from asyncsched.stores._redis.link import Link
-from asyncsched.stores._redis.link import Unit as Changes
 from asyncsched.stores._redis.lookups import kept_among, rows_among
-from asyncsched.stores._redis.records import BLOCKED
+from asyncsched.stores._redis.records import BLOCKED, json_said
 from asyncsched.stores._redis.tasks import check_met
-from asyncsched.stores._redis.unit import Unit, told_how
+from asyncsched.stores._redis.unit import Unit
+from asyncsched.stores._redis.wire import Unit as Changes
 
 _STATUSES = {status.value: status for status in RunStatus}
+_ENDED = frozenset(status.value for status in FINAL)
 _FEW = 50
 
 
+@crash_points.after("followers", len)
 async def followers(link: Link, run_ids: Collection[str] | None) -> list[tuple[Row, Tally]]:
     """The blocked runs that need one of these; with ``None`` all that need one which has ended."""
     if run_ids is None:
@@ -36,9 +39,12 @@ async def followers(link: Link, run_ids: Collection[str] | None) -> list[tuple[R
 
 
 def _tally(texts: Sequence[str]) -> Tally:
-    return Tally.of((_STATUSES.get(status or "", RunStatus.PENDING), reason) for status, reason in map(told_how, texts))
+    return Tally.of(
+        (_STATUSES.get(status or "", RunStatus.PENDING), reason) for status, reason in map(_told_how, texts)
+    )
 
 
+@crash_points.unit("settle")
 async def settle(unit: Unit, decided: Decided) -> Row | None:
     """Let a blocked run be ready, or end; as it then stands, ``None`` if its decision does not count."""
     row, ready, sources, met = decided
@@ -63,6 +69,11 @@ async def settle(unit: Unit, decided: Decided) -> Row | None:
             unit.call("SADD", f"f:{source}", row.id)
             unit.call("HSET", f"n:{row.id}", source, json.dumps(["SUCCESS", None]))
     return admitted
+
+
+async def settle_all(unit: Unit, decided: Sequence[Decided]) -> list[Row | None]:
+    """The same of several, one after another."""
+    return [await settle(unit, one) for one in decided]
 
 
 async def lookback(link: Link, tasks: Collection[str]) -> dict[str, tuple[Row | None, list[Row]]]:
@@ -112,5 +123,13 @@ async def join(unit: Unit, task: str, before: Mapping[str, str], after: Mapping[
 
 
 def _taken(text: str | None) -> dict[str, str]:
-    said = json.loads(text) if text else {}
-    return said if isinstance(said, dict) else {}
+    said = json_said(text)
+    return said if isinstance(said, dict) and all(isinstance(run_id, str) for run_id in said.values()) else {}
+
+
+def _told_how(text: str) -> tuple[str | None, str | None]:
+    """How an upstream ended, as a follower was told."""
+    found = json_said(text)
+    if not isinstance(found, list) or len(found) != 2 or found[0] not in _ENDED:
+        return ("FAILED", None) if text else (None, None)  # of one that cannot be read nothing good is known
+    return found[0], found[1] if isinstance(found[1], str) else None

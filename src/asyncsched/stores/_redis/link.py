@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from hashlib import sha1
 from importlib.resources import files
 from typing import Any, NamedTuple
 from uuid import uuid4
 
+from asyncsched.clock import SECOND_US
 from asyncsched.errors import ConfigError, MissingExtra, StoreError
 from asyncsched.stores._redis.address import Address
+from asyncsched.stores._redis.troubles import cure_of, unfit
+from asyncsched.stores._redis.wire import UNIT, Done, Script, Unit, Wire, unit_text
 
 try:
     from redis import Redis
-    from redis.asyncio import BlockingConnectionPool
+    from redis.asyncio import ConnectionPool
     from redis.asyncio import Redis as AsyncRedis
     from redis.asyncio.retry import Retry
     from redis.backoff import NoBackoff
     from redis.exceptions import (
-        AuthenticationError,
-        NoPermissionError,
         NoScriptError,
         RedisError,
         ResponseError,
     )
-    from redis.exceptions import (
-        ConnectionError as LostConnection,
-    )
+    from redis.retry import Retry as SyncRetry
 except ImportError as missing:
     raise MissingExtra("RedisStore needs redis: pip install 'asyncsched[redis]'", name=missing.name) from missing
 
@@ -37,49 +37,25 @@ log = logging.getLogger("asyncsched.stores")
 
 TROUBLES = (RedisError, OSError, TimeoutError)
 _TIMEOUT_S = 10.0
-_CONNECTIONS = 8
+_SCRIPTS = (UNIT, "look", "read")
 PAGE = 16
 """So many of those that wait for a key are read at a time."""
-# Scripts that ask for the time and then write need 5.0; nothing before 6.2 is maintained by anybody.
-_OLDEST = (6, 2)
-
-
-class Unit(NamedTuple):
-    """Changes that are made together, if all checks hold. Each is the name of one and what it is given."""
-
-    checks: Sequence[Sequence[Any]]
-    changes: Sequence[Sequence[Any]]
-
-
-class Done(NamedTuple):
-    """What became of units: for each what its changes gave, ``None`` if a check did not hold."""
-
-    now_us: int
-    answers: list[list[Any] | None]
 
 
 @cache
-def script(name: str) -> tuple[str, str]:
-    """A script and what the server knows it by."""
+def scripts() -> Mapping[str, Script]:
+    """The scripts, by their names."""
     folder = files("asyncsched.stores._redis")
-    text = "".join(folder.joinpath(f"{part}.lua").read_text(encoding="utf-8") for part in ("base", name))
-    return text, sha1(text.encode(), usedforsecurity=False).hexdigest()
-
-
-def flat(value: Any) -> Any:
-    """A value as scripts take it: there is no ``None``, and instants are texts, which lose nothing."""
-    if value is None:
-        return False
-    if isinstance(value, bool | str):
-        return value
-    if isinstance(value, int):
-        return str(value)
-    return [flat(item) for item in value]
+    base, *texts = (folder.joinpath(f"{name}.lua").read_text(encoding="utf-8") for name in ("base", *_SCRIPTS))
+    return {
+        name: Script(base + text, sha1((base + text).encode(), usedforsecurity=False).hexdigest())
+        for name, text in zip(_SCRIPTS, texts, strict=True)
+    }
 
 
 def units_text(units: Sequence[Unit]) -> str:
     """Units as the script takes them."""
-    return json.dumps(flat(units), ensure_ascii=False, separators=(",", ":"))
+    return f"[{','.join(map(unit_text, units))}]"
 
 
 class Read(NamedTuple):
@@ -99,33 +75,39 @@ class Link:
         self.address = address
         self.prefix = address.prefix
         try:
-            pool = BlockingConnectionPool.from_url(
+            pool = ConnectionPool.from_url(
                 address.url,
                 decode_responses=True,
-                max_connections=_CONNECTIONS,
-                timeout=None,
+                encoding_errors="replace",  # what is no text was not written by us, and must hold up nobody
                 retry=Retry(NoBackoff(), 0),  # what may have been done is not done again without a look
-                socket_timeout=_TIMEOUT_S,
                 socket_connect_timeout=_TIMEOUT_S,
+                socket_timeout=None,  # the wire sees that an exchange ends, for less than one timer for each answer
             )
+            connection = pool.make_connection()  # type: ignore[no-untyped-call]
         except ValueError as error:
             raise ConfigError(f"url of {address}: {error}") from error
-        self.client: Any = AsyncRedis.from_pool(pool)
+        except TypeError as error:  # the client makes its connections of what is behind the ?
+            raise ConfigError(f"url of {address}: an option behind the ? is none of redis-py: {error}") from error
+        self._wire = Wire(connection, self.prefix, scripts(), ResponseError, NoScriptError, self.counted)
         self._listener: Any = AsyncRedis.from_url(address.url, decode_responses=True, socket_connect_timeout=_TIMEOUT_S)
         self._epoch = ""
-        self._count = 0
+        self.count = 0
+        """How much has happened at the server, as far as is known here."""
         self.rolled_back = False
         """Whether the server has forgotten what it had acknowledged."""
 
     async def close(self) -> None:
         """Let go of all connections."""
-        await self.client.aclose()
+        await self._wire.close()
         await self._listener.aclose()
 
     async def listen(self, heard: Callable[[str], None]) -> None:
         """Call this with who has changed something, each time somebody says so; until the connection is lost."""
         async with self._listener.pubsub(ignore_subscribe_messages=True) as channel:
             await channel.subscribe(channel_of(self.address))
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():  # the client swallows a cancellation now and then as it connects
+                raise asyncio.CancelledError
             async for message in channel.listen():
                 heard(message["data"])
 
@@ -135,23 +117,40 @@ class Link:
         Raises:
             StoreError: the server cannot be reached, or refuses.
         """
-        text, digest = script(name)
         try:
-            try:
-                return await self.client.evalsha(digest, 1, self.prefix, *given)
-            except NoScriptError:
-                return await self.client.eval(text, 1, self.prefix, *given)
+            return await self._wire.call(name, given)
         except TROUBLES as error:
             raise store_error(self.address, error) from error
 
     async def carry_out(self, units: Sequence[Unit]) -> Done:
-        """Carry out units, one after another, nothing of others between them."""
-        before = self._count
-        now, count, answers = await self.call("unit", units_text(units))
-        if count < before:
+        """Carry out units, one after another, nothing of others between them.
+
+        Raises:
+            StoreError: the server cannot be reached, or refuses.
+        """
+        return await self.end(self.begin(units))
+
+    def begin(self, units: Sequence[Unit]) -> asyncio.Future[Done]:
+        """What is going to become of units; what is asked next goes to the server with them, and is done after them."""
+        return self._wire.carry_out(units)
+
+    async def end(self, begun: asyncio.Future[Done]) -> Done:
+        """What became of units.
+
+        Raises:
+            StoreError: the server cannot be reached, or refuses.
+        """
+        try:
+            return await begun
+        except TROUBLES as error:
+            raise store_error(self.address, error) from error
+
+    def counted(self, count: int) -> None:
+        """Know how much has happened at the server, as it says."""
+        if count < self.count:
             self.rolled_back = True
-        self._count = max(count, self._count)
-        return Done(int(now), [None if answer == 0 else answer for answer in json.loads(answers)])
+        else:
+            self.count = count
 
     async def read(self, runs: Sequence[str], keys: Sequence[str] = (), texts: Sequence[str] = ()) -> Read:
         """How these stand, at one instant."""
@@ -167,14 +166,25 @@ class Link:
         """
         if not commands:
             return []
-        pipeline = self.client.pipeline(transaction=False)
-        for command, key, *rest in commands:
-            pipeline.execute_command(command, f"{self.prefix}{key}", *rest)
         try:
-            answers: list[Any] = await pipeline.execute()
+            answers = await self._wire.ask(
+                [(command, f"{self.prefix}{key}", *rest) for command, key, *rest in commands]
+            )
         except TROUBLES as error:
             raise store_error(self.address, error) from error
-        return answers
+        return [_paired(command[0], answer) for command, answer in zip(commands, answers, strict=True)]
+
+    async def now_us(self) -> int:
+        """The clock of the server.
+
+        Raises:
+            StoreError: the server cannot be reached, or refuses.
+        """
+        try:
+            hand, (seconds, micros) = await self._wire.ask([("GET", f"{self.prefix}clock"), ("TIME",)])
+        except TROUBLES as error:
+            raise store_error(self.address, error) from error
+        return int(hand) if hand else int(seconds) * SECOND_US + int(micros)
 
     async def check(self) -> None:
         """Remember which server this is, if it keeps what it is told.
@@ -183,18 +193,16 @@ class Link:
             StoreError: it does not, or it cannot be used.
         """
         try:
-            about = await self._about()
-            self._check_server(about)
+            # Hints that nobody may give or hear would be missed by everybody, and without a word.
+            about, _heard = await self._wire.ask([("INFO",), ("PUBLISH", channel_of(self.address), "")])
         except TROUBLES as error:
             raise store_error(self.address, error) from error
+        wrong = unfit(
+            dict(line.split(":", 1) for line in about.splitlines() if ":" in line), volatile=self.address.volatile
+        )
+        if wrong is not None:
+            raise StoreError(f"{self.address}: {wrong}")
         await self.remember()
-
-    async def _about(self) -> dict[str, Any]:
-        try:
-            found: dict[str, Any] = await self.client.info()
-        except TypeError as error:  # the client makes its connections of what is behind the ?
-            raise ConfigError(f"url of {self.address}: an option behind the ? is none of redis-py: {error}") from error
-        return found
 
     async def remember(self) -> None:
         """Remember which server this is, and how much has happened there.
@@ -202,42 +210,19 @@ class Link:
         Raises:
             StoreError: it cannot be reached.
         """
-        try:
-            mark = f"{self.prefix}epoch"
-            await self.client.set(mark, uuid4().hex, nx=True)
-            self._epoch = await self.client.get(mark)
-            self._count = int(await self.client.get(f"{self.prefix}count") or 0)
-        except TROUBLES as error:
-            raise store_error(self.address, error) from error
+        _set, epoch, count = await self.ask(("SET", "epoch", uuid4().hex, "NX"), ("GET", "epoch"), ("GET", "count"))
+        self._epoch, self.count = epoch, int(count or 0)
         self.rolled_back = False
 
-    async def same_epoch(self) -> bool:
-        """Whether the server is the one that was checked, with what it knew then."""
-        before = self._count
+    async def same_epoch(self, least: int) -> bool:
+        """Whether the server is the one that was checked, and knows of what has happened: so much at least."""
+        before = max(self.count, least)
         epoch, count = await self.ask(("GET", "epoch"), ("GET", "count"))
-        if not self.rolled_back and epoch == self._epoch and int(count or 0) >= before:
+        if epoch == self._epoch and int(count or 0) >= before:
+            self.count = max(self.count, int(count or 0))
             return True
         await self.remember()
         return False
-
-    def _check_server(self, about: dict[str, Any]) -> None:
-        version = tuple(int(part) for part in str(about.get("redis_version", "0")).split(".")[:2])
-        if version < _OLDEST:
-            needed = ".".join(map(str, _OLDEST))
-            raise StoreError(f"{self.address}: the server is {about.get('redis_version')}, {needed} or later is needed")
-        if self.address.volatile:
-            return
-        cure = "or say allow_volatile=True (?volatile=allow) if all of it may be lost"
-        if not about.get("aof_enabled"):
-            raise StoreError(
-                f"{self.address}: the server forgets what it is told when it ends: set 'appendonly yes', {cure}"
-            )
-        policy = about.get("maxmemory_policy", "noeviction")
-        if policy != "noeviction":
-            raise StoreError(
-                f"{self.address}: the server throws keys away when its memory is full (maxmemory-policy {policy}): "
-                f"set 'maxmemory-policy noeviction', {cure}"
-            )
 
 
 def channel_of(address: Address) -> str:
@@ -245,32 +230,35 @@ def channel_of(address: Address) -> str:
     return f"{address.prefix}hints"
 
 
-def sync_client(address: Address) -> Any:
-    """A client for a thread of its own."""
+def sync_client(address: Address, timeout_s: float = _TIMEOUT_S) -> Any:
+    """A client for a thread of its own, which waits so long for an answer, and never asks again by itself."""
     return Redis.from_url(
-        address.url, decode_responses=True, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S
+        address.url,
+        decode_responses=True,
+        retry=SyncRetry(NoBackoff(), 0),
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
     )
 
 
 def call_sync(client: Any, address: Address, name: str, *given: Any) -> Any:
     """What a script answers, in a thread."""
-    text, digest = script(name)
+    text, digest = scripts()[name]
     try:
         return client.evalsha(digest, 1, address.prefix, *given)
     except NoScriptError:
         return client.eval(text, 1, address.prefix, *given)
 
 
+def _paired(command: str, answer: Any) -> Any:
+    """What a command answers that tells of a hash, or a set, the same by every protocol."""
+    if command == "HGETALL" and not isinstance(answer, dict):
+        return dict(zip(answer[::2], answer[1::2], strict=True))
+    return set(answer) if command == "SMEMBERS" else answer
+
+
 def store_error(address: Address, error: BaseException) -> StoreError:
     """A trouble in our words, with what to do."""
     if isinstance(error, StoreError):
         return error
-    said = str(error).strip() or type(error).__name__
-    cure = "see whether the server runs there and may be reached; it is tried again"
-    if isinstance(error, AuthenticationError) or "NOAUTH" in said or "WRONGPASS" in said:
-        cure = "give user and password in the URL: redis://user:password@host:6379/0"
-    elif isinstance(error, NoPermissionError):
-        cure = f"let the user run scripts on all keys that begin with {address.prefix}"
-    elif isinstance(error, ResponseError) and not isinstance(error, LostConnection):
-        cure = "the server refuses; see its log"
-    return StoreError(f"{address}: {said}: {cure}")
+    return StoreError(f"{address}: {str(error).strip() or type(error).__name__}: {cure_of(error, address)}")

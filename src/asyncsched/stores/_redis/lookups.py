@@ -15,13 +15,14 @@ from asyncsched.stores._redis.transaction import chunks, server_now_us
 AT_ONCE = 500
 """So many runs are asked for at a time."""
 _PAGE = 200
+_FEW = 2_000
 
 
 async def kept_among(link: Link, run_ids: Collection[str]) -> list[Kept]:
     """Those of these runs that are kept, in this order."""
     found: list[Kept] = []
     for piece in chunks(run_ids):
-        found += [kept for kept in map(kept_of, (await link.read(piece)).runs) if kept is not None]
+        found += [kept for kept in map(kept_of, (await link.read(piece)).runs, piece) if kept is not None]
     return found
 
 
@@ -38,8 +39,9 @@ async def upstreams_of(link: Link, rows: Iterable[Row]) -> dict[str, Row]:
 
 async def find(link: Link, wanted: RunFilter) -> list[Row]:
     """The runs that fit, newest first."""
-    if wanted.status is not None and FINAL.isdisjoint(wanted.status):
-        rows = await _live(link, wanted)
+    live = wanted.status is not None and FINAL.isdisjoint(wanted.status)
+    if live and (tasks := await _with_few(link, wanted)) is not None:
+        rows = [row for task in tasks for row in await _live_of(link, task) if _fits(row, wanted)]
     elif wanted.task is not None:
         rows = await _newest(link, f"a:{wanted.task}", wanted)
     else:
@@ -48,10 +50,11 @@ async def find(link: Link, wanted: RunFilter) -> list[Row]:
     return rows[: wanted.limit]
 
 
-async def _live(link: Link, wanted: RunFilter) -> list[Row]:
-    tasks = [wanted.task] if wanted.task is not None else (await link.ask(("SMEMBERS", "busy")))[0]
-    found = [row for task in tasks for row in await _live_of(link, task)]
-    return [row for row in found if _fits(row, wanted)]
+async def _with_few(link: Link, wanted: RunFilter) -> list[str] | None:
+    """The tasks whose live runs are to be looked through; ``None`` if those are many: then the newest come first."""
+    tasks = [wanted.task] if wanted.task is not None else sorted((await link.ask(("SMEMBERS", "busy")))[0])
+    counts = await link.ask(*(("ZCARD", f"l:{task}") for task in tasks))
+    return tasks if sum(counts) <= max(_FEW, wanted.limit) else None
 
 
 async def _live_of(link: Link, task: str) -> list[Row]:
@@ -62,10 +65,12 @@ async def _live_of(link: Link, task: str) -> list[Row]:
 async def _newest(link: Link, zset: str, wanted: RunFilter) -> list[Row]:
     """As many as are wanted, and those that were made at the same instant as the last of them."""
     found: list[Row] = []
+    seen: set[str] = set()
     start = 0
     while True:
         (ids,) = await link.ask(("ZREVRANGE", zset, start, start + _PAGE - 1))
-        rows = await rows_among(link, ids)
+        rows = await rows_among(link, [one for one in ids if one not in seen])  # those made meanwhile shift the pages
+        seen.update(ids)
         if len(found) >= wanted.limit and rows and rows[0].created_at < found[wanted.limit - 1].created_at:
             return found
         found += [row for row in rows if _fits(row, wanted)]
@@ -96,7 +101,7 @@ async def unfinished(link: Link, tasks: Collection[str]) -> list[Row]:
     """The runs of these tasks that have not ended, newest first."""
     (busy,) = await link.ask(("SMEMBERS", "busy"))
     wanted = set(busy) & set(tasks)
-    found = [row for task in wanted for row in await _live_of(link, task)]
+    found = [row for task in wanted for row in await _live_of(link, task) if row.task == task]
     return sorted(found, key=_age, reverse=True)
 
 
@@ -133,9 +138,12 @@ class Abroad(NamedTuple):
     rolled_back: bool
 
 
-async def look_abroad(link: Link, run_ids: Sequence[str], since: int, node_id: str, edits: int) -> Abroad:
-    """What others have done about these runs and this node's, and which they have written later than ``since``."""
-    same, now_us = await link.same_epoch(), await server_now_us(link)
+async def look_abroad(link: Link, run_ids: Sequence[str], since: int, node_id: str, edits: int, least: int) -> Abroad:
+    """What others have done about these runs and this node's, and which they have written later than ``since``.
+
+    least: how much has happened at the server as far as this node knows.
+    """
+    same, now_us = await link.same_epoch(least), await server_now_us(link)
     newest, fresh, stops, *states = await link.ask(
         ("GET", "edits"),
         ("ZRANGEBYSCORE", "fired", f"({since}", "+inf", "LIMIT", 0, AT_ONCE),

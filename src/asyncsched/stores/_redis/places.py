@@ -10,8 +10,9 @@ from typing import Any
 
 from asyncsched.limits import Rate
 from asyncsched.run import Terms
+from asyncsched.stores._durable.marred import EARLIEST_US, LATEST_US
 from asyncsched.stores._redis.link import PAGE
-from asyncsched.stores._redis.records import by_priority
+from asyncsched.stores._redis.records import by_priority, count_said
 from asyncsched.stores._redis.transaction import Transaction
 
 # Flags of a run: it has one of the places of its key; a start has been promised to it by the rate.
@@ -40,12 +41,13 @@ class Key:
         fields, holders, members, runs = ([*part] for part in said)
         kept = dict(zip(fields[::2], fields[1::2], strict=True))
         self._unit.checks.append(("field", f"k:{self.name}", "v", kept.get("v")))
-        self.holders = {run_id: int(flags) for run_id, flags in zip(holders[::2], holders[1::2], strict=True)}
+        pairs = zip(holders[::2], holders[1::2], strict=True)
+        self.holders = {run_id: count_said(flags) & (PLACE | PROMISE) for run_id, flags in pairs}
         if "starts" in kept:
             self.known = True
-            self.count, self.period_us = int(kept["count"]), int(kept["period"])
-            self.starts = deque(json.loads(kept["starts"]), self.count)
-            self.wake_us = int(kept["wake_at"]) if "wake_at" in kept else None
+            self.count, self.period_us = count_said(kept.get("count")), count_said(kept.get("period"))
+            self.starts = deque(_instants(kept["starts"]), self.count)
+            self.wake_us = count_said(kept["wake_at"]) if "wake_at" in kept else None
         self._take(members)
         self._unit.know([member.partition(":")[2] for member in members], runs)
 
@@ -188,3 +190,13 @@ async def pass_on(unit: Transaction, key: Key) -> None:
 
 def _flags(terms: Terms, holds: int) -> int:
     return holds | (PLACE if terms.limit is not None else 0) | (PROMISE if terms.rate is not None else 0)
+
+
+def _instants(text: str) -> list[int]:
+    """The instants that were written; none if they cannot be read: a rate then knows of no starts."""
+    try:
+        said = json.loads(text)
+    except (ValueError, RecursionError):
+        return []
+    fine = isinstance(said, list) and all(type(at_us) is int and EARLIEST_US <= at_us <= LATEST_US for at_us in said)
+    return said if fine else []

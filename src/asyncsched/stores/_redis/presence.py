@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Callable
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TypeVar
 from uuid import uuid4
-from weakref import WeakValueDictionary
 
-from asyncsched.clock import Clock
+from asyncsched.clock import SECOND_US, Clock, SystemClock
 from asyncsched.errors import MisuseError
-from asyncsched.run import FINAL, Run
-from asyncsched.stores._base import Notice
-from asyncsched.stores._durable.known import KnownRuns, lose
+from asyncsched.stores._durable.answers import Answers
+from asyncsched.stores._durable.arrivals import Arrivals
+from asyncsched.stores._durable.lease import LeaseHolder, trusted_us
 from asyncsched.stores._redis.address import Address
 from asyncsched.stores._redis.beside import Beside
 from asyncsched.stores._redis.link import Link
@@ -27,18 +25,15 @@ T = TypeVar("T")
 log = logging.getLogger("asyncsched.stores")
 
 
-class Presence:
+class Presence(Answers, LeaseHolder):
     """What a store does from ``open`` to ``close`` beside its verbs."""
 
-    hint: Callable[[], None]
-    serves: Callable[[str], bool]
-    counts: Callable[[str], bool]
-    edited: Callable[[Collection[str]], None]
+    forgot: Callable[[], None]
 
-    def __init__(self, address: Address, lease_us: int) -> None:
+    def __init__(self, address: Address, lease_us: int, stall_limit_us: int) -> None:
+        super().__init__()
         self._address = address
-        self._lease_us = lease_us
-        self._known = KnownRuns()
+        self._lease_us, self._stall_limit_us = lease_us, stall_limit_us
         self._node = self._id = ""
         self._link: Link | None = None
         self._pulse: Pulse | None = None
@@ -47,26 +42,10 @@ class Presence:
 
     def _begin(self) -> None:
         """Know nothing of what was before."""
-        self._entering = self._leaving = self._entered = False
-        self._lost: list[Run[Any]] | None = None
-        """The runs that it had under way when others took it for dead, until the engine is told."""
-        self._stops: dict[str, str] = {}
-        """Why runs under way here are to stop, until the engine is told."""
-        self._stopping: dict[str, str] = {}
-        """The same, of all that the store has said of that have not ended."""
-        self._elsewhere: list[Run[Any]] = []
-        """Runs that ended at other nodes, until the engine is told."""
-        self._found: list[Run[Any]] = []
-        """Runs that other nodes have made, until the engine is told."""
-        self._rosters: set[str] = set()
-        """The digests of the lists of tasks that this node declares."""
-        self._declares: set[str] = set()
-        """These tasks, but for those that were dropped."""
-        self._watched: WeakValueDictionary[str, Run[Any]] = WeakValueDictionary()
-        """Runs that somebody here holds, that may end elsewhere, and that the engine does not count."""
-        self._arriving: dict[str, asyncio.Future[Any]] = {}
-        """Runs that are being written, by their ids: nobody here may be told that they run before whoever made them."""
-        self._since = self._edits = 0
+        self._meet_nobody()
+        self._entering = self._leaving = self._entered = self._in_doubt = False
+        self._arrivals = Arrivals()
+        self._since = 0
         self._looking = self._again = False
         self._unasked = 0
 
@@ -77,24 +56,22 @@ class Presence:
         return self._link
 
     async def open(self, node: str, clock: Clock) -> None:  # noqa: ARG002 - the server has a clock
-        known = self._known
-        self._node, self._id = node, uuid4().hex
-        known.counted.clear()
-        known.here.clear()
-        known.doubles.clear()
-        known.node_id = self._id
+        self._node = node
+        self._id = self._known.node_id = uuid4().hex
         self._begin()
         link = self._link = Link(self._address)
         try:
             await link.check()
             beside = self._beside = Beside(self._address, self._heard)
             await beside.start()
+            self._trust(beside, SystemClock().steady_us())  # it becomes a node only after this
             await self._enter(link)
         except BaseException:
             await self._stop()
             raise
         pulse = self._pulse = Pulse(
-            self._address, self._lease_us, lambda: self._id, self._tick, self._sweep, self._given_up
+            *(self._address, self._lease_us, lambda: self._id, self._tick, self._sweep, self._given_up),
+            *(lambda asked_us: self._trust(beside, asked_us), self._stall_limit_us),
         )
         pulse.start()
         pulse.hint()
@@ -118,10 +95,7 @@ class Presence:
             self._changed()
         finally:
             await self._stop()
-            for run in list(self._watched.values()):
-                if not run.status.final:
-                    run.wake_waiters(MisuseError("the scheduler stopped before this run ended"))
-            self._watched.clear()
+            self._part()
 
     async def _stop(self) -> None:
         """Let the thread end, what is under way, and the connections."""
@@ -163,6 +137,15 @@ class Presence:
         if self._pulse is not None:
             self._pulse.hint()
 
+    def _trust(self, beside: Beside, asked_us: int) -> None:
+        """Rely on the lease that was asked for then, until it may be over."""
+        wait_us = asked_us + trusted_us(self._lease_us) - SystemClock().steady_us()
+        beside.trust(wait_us / SECOND_US, self._doubted, self._trusted)
+
+    def _look_at_lease(self) -> None:
+        if self._pulse is not None:
+            self._pulse.renew()
+
     def _given_up(self) -> None:
         """Come anew, as another node: others have taken this one for dead, and what it ran is theirs by now."""
         if self._entering or self._leaving or self._beside is None:
@@ -185,48 +168,7 @@ class Presence:
             log.warning("this node cannot come anew, it tries again: %s", error)
         self._look_elsewhere()
 
-    def _notice(self) -> Notice | None:
-        """What the engine has not been told yet of the runs under way here."""
-        if self._lost is None and not self._stops:
-            return None
-        notice = Notice(self._stops, self._lost)
-        self._stops, self._lost = {}, None
-        return notice
-
-    # -- runs that are being written
-
-    async def _arrive(self, run_ids: Iterable[str], written: Awaitable[T]) -> T:
-        """What ``written`` gives; these runs arrive until then."""
-        future = asyncio.ensure_future(written)
-        ids = list(run_ids)
-        for run_id in ids:
-            self._arriving[run_id] = future
-        try:
-            return await future
-        finally:
-            for run_id in ids:
-                self._arriving.pop(run_id, None)
-
-    async def _arrived(self, run_ids: Iterable[str]) -> None:
-        """Return once those that make these runs have been told that they are written."""
-        arriving = {self._arriving[run_id] for run_id in run_ids if run_id in self._arriving}
-        if arriving:
-            await asyncio.wait(arriving)
-
     # -- what others do
-
-    def _watch(self, run: Run[Any]) -> None:
-        """Know of the end of a run that waits or runs elsewhere, or that there may be one day."""
-        if not run.status.final and self._known.get(run.id) is run:
-            self._watched[run.id] = run
-
-    def _know(self, run: Run[Any]) -> None:
-        """Know a run that was written here: the engine counts it, or else whoever holds it is told how it ends."""
-        if run.edges is not None or self.counts(run.task):
-            self._known.keep(run)
-        else:
-            self._known.hold(run)
-            self._watch(run)
 
     def _look_elsewhere(self) -> None:
         """Ask what others have done, of every run that has not ended here, then let the engine look."""
@@ -245,8 +187,9 @@ class Presence:
         self._unasked -= len(asked)
         for run_id in asked:  # those come last the next time
             counted[run_id] = counted.pop(run_id)
-        asked += [run_id for run_id, run in self._watched.items() if not run.status.final]
-        beside.ask(lambda link: look_abroad(link, asked, since, node_id, edits), self._looked)
+        asked += self._watching()
+        least = 0 if self._link is None else self._link.count
+        beside.ask(lambda link: look_abroad(link, asked, since, node_id, edits, least), self._looked)
 
     def _looked(self, abroad: Abroad | None, error: BaseException | None) -> None:
         self._looking = False
@@ -255,7 +198,10 @@ class Presence:
         if abroad is not None:
             if abroad.rolled_back or (self._link is not None and self._link.rolled_back):
                 self._rolled_back()
-            self._take_abroad(abroad)
+            self._hear_of_ends(abroad.ended, abroad.now_us)
+            self._hear_of_runs(abroad.made)
+            self._since = max(self._since, abroad.last)
+            self._hear_of_orders(abroad.stops, abroad.edited, abroad.edits)
             self.hint()
         else:
             log.debug("what other nodes did cannot be read: %s", error)  # the lease tells of the trouble
@@ -271,35 +217,7 @@ class Presence:
             self._address,
         )
         if self._link is not None:
-            self._link.rolled_back = False
+            self._link.rolled_back, self._link.count = False, 0
         self._since = self._edits = 0
         self._given_up()
-
-    def _take_abroad(self, abroad: Abroad) -> None:
-        """Take account of what others have done."""
-        known = self._known
-        for run_id, row in abroad.ended.items():
-            run = known.counted.get(run_id)
-            if run is None:  # it was claimed here meanwhile, or is one that is only watched
-                if row is not None and run_id not in known.here and self._watched.pop(run_id, None) is not None:
-                    known.take(row, {})
-                continue
-            if row is None:
-                lose(run, abroad.now_us)
-                run.wake_waiters()
-            else:
-                known.take(row, {})
-            known.ended(run)
-            self._elsewhere.append(run)
-        for row in abroad.made:
-            if self.serves(row.task) and not known.counts(row.id):
-                for run in known.take_all([row], {}):
-                    if run.status not in FINAL:  # it did not end here meanwhile
-                        known.keep(run)
-                        self._found.append(run)
-        self._stops |= {run_id: why for run_id, why in abroad.stops.items() if run_id not in self._stopping}
-        self._stopping = abroad.stops
-        self._since = max(self._since, abroad.last)
-        if abroad.edits != self._edits:
-            self._edits = abroad.edits
-            self.edited(abroad.edited)
+        self.forgot()

@@ -21,4 +21,4 @@ for place, id in ipairs(ids) do
     ties[place] = { call('SMEMBERS', ns .. 'f:' .. id), call('HKEYS', ns .. 'n:' .. id) }
   end
 end
-return { text(now), cjson.encode({ runs(ids), keys, texts, ties }) }
+return { now_text, cjson.encode({ runs(ids), keys, texts, ties }) }

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from asyncsched.run import NO_TERMS, Run, Terms
-from asyncsched.stores._durable.marred import COUNTS, INSTANTS
+from asyncsched.stores._durable.marred import COUNTS, INSTANTS, MOST, check, sound
 from asyncsched.stores._durable.rows import Row, terms_of
 
 READY, RUNNING, DELAYED, BLOCKED, QUEUED, PARKED, ENDED = "0", "1", "2", "3", "4", "5", "9"
 """Where a run stands."""
-_NUMBERS = frozenset((*INSTANTS, *COUNTS))
 _NAMES = Row._fields
+_NUMBERS = tuple(_NAMES.index(name) for name in (*INSTANTS, *COUNTS))
 _MIDDLE = 2**63  # numbers are written as hexadecimal digits that sort as they do
 
 Where = tuple[str, ...]
@@ -22,7 +23,7 @@ Where = tuple[str, ...]
 class Kept:
     """A run as it is kept, live or ended."""
 
-    __slots__ = ("lost", "maker", "owner", "row", "seq", "state", "stop", "version")
+    __slots__ = ("lost", "maker", "owner", "row", "seq", "state", "stop", "version", "wrong")
 
     def __init__(self, row: Row, state: str, maker: str | None = None) -> None:
         self.row = row
@@ -33,6 +34,8 @@ class Kept:
         self.seq: int | None = None
         self.stop: str | None = None
         self.version: str | None = None
+        self.wrong: str | None = None
+        """Why it cannot be read; the row is then as much of it as can."""
 
     @property
     def live(self) -> bool:
@@ -45,23 +48,67 @@ class Kept:
         return terms_of(self.row.terms)
 
 
-def kept_of(said: Mapping[str, str] | Sequence[str]) -> Kept | None:
+def kept_of(said: Mapping[str, str] | Sequence[str], run_id: str) -> Kept | None:
     """The run of a hash; ``None`` if there is none."""
     if not said:
         return None
     fields = said if isinstance(said, Mapping) else dict(zip(said[::2], said[1::2], strict=True))
-    kept = Kept(row_of_hash(fields), fields.get("state", ENDED), fields.get("maker"))
+    if "task" not in fields:  # it is none of ours
+        return None
+    row = row_of_hash(fields)
+    if row.id != run_id:
+        row = row._replace(id=run_id)
+    kept = Kept(row, fields.get("state", ENDED), fields.get("maker"))
+    try:
+        check(row)
+    except ValueError as error:
+        kept.wrong, kept.row = f"its {str(error).partition(' ')[0]} cannot be that", sound(row)
     kept.owner, kept.stop, kept.version = fields.get("owner"), fields.get("stop"), fields.get("v")
-    kept.lost, kept.seq = int(fields.get("lost", 0)), int(fields.get("seq", 0))
+    kept.lost, kept.seq = count_said(fields.get("lost")), count_said(fields.get("seq"))
     return kept
 
 
 def row_of_hash(fields: Mapping[str, str]) -> Row:
     """A run as its columns; what is no number where there should be one stays as it is, for whoever checks."""
-    return Row._make([_number(fields.get(name)) if name in _NUMBERS else fields.get(name) for name in _NAMES])
+    columns: list[Any] = list(map(fields.get, _NAMES))
+    for place in _NUMBERS:
+        if columns[place] is not None:
+            columns[place] = number_said(columns[place])
+    return Row._make(columns)
 
 
-def _number(text: str | None) -> Any:
+def count_said(text: str | None) -> int:
+    """The number that was written; 0 if that is none."""
+    number = number_said(text)
+    return number if isinstance(number, int) and 0 <= number <= MOST else 0
+
+
+def json_said(text: str | None) -> Any:
+    """The value that was written as JSON; ``None`` if that cannot be read."""
+    try:
+        return None if text is None else json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def stand_said(text: str | None) -> tuple[str, list[Any] | None, int | None] | None:
+    """Which run stands for a key, how it ended, and until when it stands; ``None`` if nothing can be read there."""
+    said = json_said(text)
+    if not isinstance(said, list) or len(said) != 3:
+        return None
+    run_id, ended, until_us = said
+    fine = isinstance(run_id, str) and isinstance(ended, list | None) and type(until_us) in (int, type(None))
+    return (run_id, ended, until_us) if fine else None
+
+
+def names_said(text: str | None) -> list[str]:
+    """The names that were written; none if they cannot be read."""
+    said = json_said(text)
+    return [name for name in said if isinstance(name, str)] if isinstance(said, list) else []
+
+
+def number_said(text: str | None) -> Any:
+    """The number that was written; what is none stays as it is, for whoever checks."""
     if text is None:
         return None
     try:

@@ -10,10 +10,10 @@ from asyncsched.renaming import renamed_key, renamed_names, renamed_terms
 from asyncsched.stores._durable.marred import row_said
 from asyncsched.stores._durable.rows import Row, terms_of, terms_text
 from asyncsched.stores._redis.link import Link
-from asyncsched.stores._redis.link import Unit as Changes
 from asyncsched.stores._redis.lookups import kept_among
-from asyncsched.stores._redis.records import Kept
+from asyncsched.stores._redis.records import Kept, json_said, stand_said
 from asyncsched.stores._redis.transaction import TRIES, too_busy
+from asyncsched.stores._redis.wire import Unit as Changes
 
 _TEXTS = {"s": "standing", "i": "idem"}
 
@@ -100,7 +100,10 @@ async def _key_changes(
 
 
 def _text_changes(kind: str, text: str, name: str, there: str, ids: tuple[str, str]) -> list[Sequence[Any]]:
-    run_id, ended, until_us = json.loads(text)
+    stand = stand_said(text)
+    if stand is None:  # nothing is known by it
+        return [("call", "DEL", f"{kind}:{name}"), ("call", "ZREM", _TEXTS[kind], name)]
+    run_id, ended, until_us = stand
     row = None if ended is None else row_said(json.dumps(ended))
     said = json.dumps([run_id, None if row is None else renamed_row(row, *ids), until_us])
     changes: list[Sequence[Any]] = [
@@ -127,9 +130,9 @@ async def _mark_changes(link: Link, before: str, task: str) -> list[Sequence[Any
     texts = await link.ask(*(("GET", f"mt:{join}") for join in joins))
     known = set(joins)
     for join, text in zip(joins, texts, strict=True):
-        if text is None:
+        if not isinstance(taken := json_said(text), dict):
             continue
-        said = json.dumps(renamed_names(json.loads(text), before, task))
+        said = json.dumps(renamed_names(taken, before, task))
         if join == before:
             changes += [("call", "DEL", f"mt:{before}"), ("call", "SREM", "joins", before)]
             if task in known:

@@ -6,20 +6,25 @@ import logging
 from collections.abc import Collection
 from functools import partial
 
+from asyncsched import crash_points
 from asyncsched.again import dump_error
 from asyncsched.errors import RunFailed
-from asyncsched.retry import NO_RETRY
-from asyncsched.run import HandedBack, RunStatus, settle
+from asyncsched.run import RunStatus
 from asyncsched.stores._durable.orders import LOST_LIMIT
-from asyncsched.stores._durable.rows import Row
+from asyncsched.stores._durable.rows import ended_as, handed_back
 from asyncsched.stores._redis.link import Link
-from asyncsched.stores._redis.link import Unit as Changes
 from asyncsched.stores._redis.records import RUNNING
 from asyncsched.stores._redis.roster import strike
 from asyncsched.stores._redis.transaction import chunks
 from asyncsched.stores._redis.unit import Unit, transact
+from asyncsched.stores._redis.wire import Unit as Changes
 
 log = logging.getLogger("asyncsched.stores")
+# What is known of a node, and is forgotten with it.
+_GONE = (
+    *(("call", "ZREM", "nodes"), ("call", "HDEL", "names"), ("call", "HDEL", "came")),
+    *(("call", "HDEL", "said"), ("call", "SREM", "asked")),
+)
 
 
 async def enter(link: Link, node_id: str, name: str, lease_us: int) -> None:
@@ -27,25 +32,35 @@ async def enter(link: Link, node_id: str, name: str, lease_us: int) -> None:
     await link.carry_out([Changes([], [("enter", node_id, name, lease_us)])])
 
 
+@crash_points.within("leave-before-commit")
+@crash_points.after("leave-after-commit")
 async def leave(link: Link, node_id: str) -> None:
     """Let it be none of them; what it leaves RUNNING is handed back."""
     await _let_go(link, node_id)
-    gone = [("call", "ZREM", "nodes", node_id), ("call", "HDEL", "names", node_id)]
-    await link.carry_out([Changes([], gone)])
+    await link.carry_out([Changes([], [(*change, node_id) for change in _GONE])])
     await strike(link)
 
 
+@crash_points.after("rescue-after-commit", len)
 async def rescue(link: Link, node_id: str) -> list[str]:
     """Hand back the runs of nodes whose leases are over, and of those that are no nodes any more; all these nodes."""
+    dead = await _bury(link, node_id)
+    await strike(link)
+    return [*dead, *(owner for owner in await take_strays(link) if owner not in dead)]
+
+
+@crash_points.after("rescue-before-commit", len)
+async def _bury(link: Link, node_id: str) -> list[str]:
+    """Forget the nodes whose leases are over; these."""
     (nodes,) = await link.ask(("ZRANGE", "nodes", 0, -1))
     others = [other for other in nodes if other != node_id]
-    gone = [("call", "ZREM", "nodes"), ("call", "HDEL", "names")]
-    done = await link.carry_out([Changes([("dead", other)], [(*change, other) for change in gone]) for other in others])
+    done = await link.carry_out(
+        [Changes([("dead", other)], [(*change, other) for change in _GONE]) for other in others]
+    )
     dead = [other for other, answer in zip(others, done.answers, strict=True) if answer is not None]
     if dead:
         log.warning("%s: %d nodes are gone, their runs are handed back", link.address, len(dead))
-    await strike(link)
-    return [*dead, *(owner for owner in await take_strays(link) if owner not in dead)]
+    return dead
 
 
 async def take_strays(link: Link) -> list[str]:
@@ -77,28 +92,11 @@ async def _hand_back(unit: Unit, owner: str, run_ids: list[str], *, lost: bool) 
             continue
         row, times = kept.row, kept.lost + lost
         if kept.stop is not None:
-            await unit.end(_ended(row, RunStatus.CANCELLED, kept.stop, unit.now_us), running=True)
+            await unit.end(ended_as(row, RunStatus.CANCELLED, kept.stop, unit.now_us), running=True)
         elif lost and times >= LOST_LIMIT:
             message = f"run {row.id} of {row.task!r} was given up: {times} processes died while they ran it"
             error = dump_error(RunFailed(message, run_id=row.id, reason="lost"))
-            ended = _ended(row, RunStatus.FAILED, "lost", unit.now_us)._replace(error=error)
+            ended = ended_as(row, RunStatus.FAILED, "lost", unit.now_us)._replace(error=error)
             await unit.end(ended, running=True)
         else:
-            await unit.admit(_handed_back(row, unit.now_us), times)
-
-
-def _ended(row: Row, status: RunStatus, reason: str, now_us: int) -> Row:
-    return row._replace(status=status.value, reason=reason, token=row.token + 1, finished_at=now_us)
-
-
-def _handed_back(row: Row, now_us: int) -> Row:
-    settled = settle(HandedBack(), row.attempt, NO_RETRY, now_us)
-    return row._replace(
-        status=settled.status.value,
-        reason=settled.reason,
-        attempt=row.attempt - 1,
-        token=row.token + 1,
-        node=None,
-        due_at=now_us,
-        error=None,
-    )
+            await unit.admit(handed_back(row, unit.now_us), times)

@@ -16,11 +16,11 @@ from asyncsched.stores._durable.marred import PARKED_AS
 from asyncsched.stores._durable.tasks import digest_of
 from asyncsched.stores._redis.claims import WAITING
 from asyncsched.stores._redis.link import Link
-from asyncsched.stores._redis.link import Unit as Changes
-from asyncsched.stores._redis.records import PARKED
+from asyncsched.stores._redis.records import PARKED, count_said, names_said
 from asyncsched.stores._redis.tasks import Columns, standing_among
 from asyncsched.stores._redis.transaction import chunks
 from asyncsched.stores._redis.unit import Unit, transact
+from asyncsched.stores._redis.wire import Unit as Changes
 
 # So many lists of tasks that no node declares any more are remembered, for when that ended.
 _REMEMBERED = 1_000
@@ -69,7 +69,7 @@ async def _forget_oldest(link: Link) -> None:
     (until,) = await link.ask(("HGETALL", "until"))
     if len(until) > _REMEMBERED:
         served = await _digests(link)
-        gone = sorted(set(until) - served, key=lambda digest: int(until[digest]))[: len(until) - _REMEMBERED]
+        gone = sorted(set(until) - served, key=lambda digest: count_said(until[digest]))[: len(until) - _REMEMBERED]
         if gone:
             await link.carry_out([Changes([], [("call", "HDEL", name, *gone) for name in ("until", "rosters")])])
 
@@ -86,7 +86,7 @@ async def served(link: Link) -> set[str]:
     if not digests:
         return set()
     (texts,) = await link.ask(("HMGET", "rosters", *digests))
-    return {task for text in texts if text is not None for task in json.loads(text)}
+    return {task for text in texts for task in names_said(text)}
 
 
 async def since(link: Link, tasks: Collection[str]) -> dict[str, int]:
@@ -95,8 +95,8 @@ async def since(link: Link, tasks: Collection[str]) -> dict[str, int]:
     found: dict[str, int] = {}
     wanted = set(tasks)
     for digest, at in until.items():
-        for task in wanted.intersection(json.loads(rosters.get(digest, "[]"))):
-            found[task] = max(found.get(task, 0), int(at))
+        for task in wanted.intersection(names_said(rosters.get(digest))):
+            found[task] = max(found.get(task, 0), count_said(at))
     return found
 
 
@@ -153,7 +153,7 @@ async def _unpark(unit: Unit, run_ids: Sequence[str], tasks: Collection[str] | N
     await unit.load(run_ids)
     for run_id in run_ids:
         kept = await unit.run(run_id)
-        if kept is None or kept.state != PARKED:
+        if kept is None or kept.state != PARKED or kept.wrong is not None:
             continue
         row = kept.row
         if (row.reason or "").startswith(PARKED_AS) if tasks is None else row.task in tasks:

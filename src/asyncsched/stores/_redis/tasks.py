@@ -13,10 +13,10 @@ from asyncsched.stores._durable.rows import Row, terms_of
 from asyncsched.stores._durable.tasks import Declaration, overrides_of
 from asyncsched.stores._graphs import Met
 from asyncsched.stores._redis.link import Link
-from asyncsched.stores._redis.link import Unit as Changes
-from asyncsched.stores._redis.records import fields_of, plain, plain_new
+from asyncsched.stores._redis.records import fields_of, number_said, plain, plain_new
 from asyncsched.stores._redis.transaction import TRIES, too_busy
 from asyncsched.stores._redis.unit import Unit
+from asyncsched.stores._redis.wire import Unit as Changes
 
 Columns = tuple[Any, ...]
 """Where a task stands, as ``standing_of`` takes it."""
@@ -42,10 +42,7 @@ async def standing_among(link: Link, tasks: Collection[str]) -> list[Columns]:
 def _columns(task: str, values: Sequence[str | None]) -> Columns:
     return (
         task,
-        *(
-            int(value) if value is not None and name in _NUMBERS else value
-            for name, value in zip(_NAMES, values, strict=True)
-        ),
+        *(number_said(value) if name in _NUMBERS else value for name, value in zip(_NAMES, values, strict=True)),
     )
 
 

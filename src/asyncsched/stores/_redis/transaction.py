@@ -7,11 +7,14 @@ has been carried out.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from asyncsched.errors import StoreError
-from asyncsched.stores._redis.link import Link, Read, Unit
+from asyncsched.stores._redis.link import Link, Read
 from asyncsched.stores._redis.records import Kept, kept_of
+from asyncsched.stores._redis.wire import Unit
+
+T = TypeVar("T")
 
 TRIES = 500
 """So often a decision is made again. Each time somebody else's has counted: who comes so far meets a very busy key."""
@@ -68,7 +71,7 @@ class Transaction:
         """Know runs as they were read."""
         for run_id, fields in zip(run_ids, said, strict=True):
             if run_id not in self._runs:
-                kept = self._runs[run_id] = kept_of(fields)
+                kept = self._runs[run_id] = kept_of(fields, run_id)
                 self.checks.append(("run", run_id, None if kept is None else kept.version))
 
     def know_texts(self, keys: Sequence[str], said: Sequence[Any]) -> None:
@@ -106,8 +109,7 @@ class Transaction:
 
 async def server_now_us(link: Link) -> int:
     """The clock of the server."""
-    answer = await link.carry_out([])
-    return answer.now_us
+    return await link.now_us()
 
 
 def too_busy(link: Link) -> StoreError:
@@ -115,7 +117,7 @@ def too_busy(link: Link) -> StoreError:
     return StoreError(f"{link.address}: {TRIES} times in a row others were faster; let fewer nodes share this key")
 
 
-def chunks(ids: Collection[str], size: int = 200) -> Iterable[list[str]]:
+def chunks(ids: Collection[T], size: int = 200) -> Iterable[list[T]]:
     """These in pieces."""
     listed = list(ids)
     return (listed[start : start + size] for start in range(0, len(listed), size))

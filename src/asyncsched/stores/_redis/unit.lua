@@ -1,7 +1,9 @@
 -- Carries out units: each is a list of checks and a list of changes, which are made if all checks hold.
--- ARGV[1]: the units as JSON. The answer: now, how many units were ever carried out, and for each what it gave, or 0.
+-- ARGV[1]: the units as JSON. The answer: now, how often this was ever called, and for each unit what its changes gave,
+-- 0 if a check does not hold, or a text that says why it could not be carried out.
 local asked = cjson.decode(ARGV[1])
 local worn = {}
+local living = {} -- whether nodes have their leases, as far as that was asked in this call
 
 local function forget(id, task)
   call('DEL', ns .. 'r:' .. id)
@@ -13,7 +15,7 @@ end
 
 -- What is beyond the keeping of the task; what somebody still needs the result of stays.
 local function prune(task)
-  local limit = tonumber(call('HGET', ns .. 't:' .. task, 'history_limit') or '100')
+  local limit = tonumber(call('HGET', ns .. 't:' .. task, 'history_limit') or '100') or 100
   local surplus = call('ZCARD', ns .. 'e:' .. task) - limit
   if surplus > 0 then
     for _, id in ipairs(call('ZRANGE', ns .. 'e:' .. task, 0, surplus - 1)) do
@@ -29,7 +31,7 @@ local function met(task, most)
     local ids = call('ZRANGE', ns .. 'l:' .. task, start, start + 99)
     for _, id in ipairs(ids) do
       local run = call('HMGET', ns .. 'r:' .. id, 'state', 'attempt', 'due_at', 'edges', 'terms')
-      local begun = run[2] ~= '0' or tonumber(run[3]) <= now
+      local begun = run[2] ~= '0' or (tonumber(run[3] or '0') or 0) <= now
       local follows = run[1] == BLOCKED and not string.find(run[4] or '', '"kind":"gate"', 1, true)
       local late = run[5] and string.find(run[5], '"backfill":', 1, true)
       if begun and run[1] ~= PARKED and not follows and not late then
@@ -56,20 +58,38 @@ local function same(found, given)
   return (found or false) == (given or false)
 end
 
+-- Lets a node no longer have these.
+local function let_go(owner, ids)
+  call('SREM', ns .. 'o:' .. owner, unpack(ids))
+  call('HDEL', ns .. 'st:' .. owner, unpack(ids))
+  if call('EXISTS', ns .. 'o:' .. owner) == 0 then call('SREM', ns .. 'owners', owner) end
+end
+
+-- Puts those of a task from the live to the ended ones.
+local function retire(task, ids, seqs)
+  local ended = {}
+  for _, id in ipairs(ids) do
+    ended[#ended + 1] = seqs[id]
+    ended[#ended + 1] = id
+  end
+  call('ZREM', ns .. 'l:' .. task, unpack(ids))
+  if call('EXISTS', ns .. 'l:' .. task) == 0 then call('SREM', ns .. 'busy', task) end
+  call('ZADD', ns .. 'e:' .. task, unpack(ended))
+end
+
 local checks = {
   run = function(id, version) return same(call('HGET', ns .. 'r:' .. id, 'v'), version) end,
-  still = function(id, token, state, plain)
-    local at = call('HMGET', ns .. 'r:' .. id, 'token', 'state', 'plain', 'stop')
-    return at[1] == token and at[2] == state and (not plain or (at[3] == '1' and not at[4]))
-  end,
   text = function(key, value) return same(call('GET', ns .. key), value) end,
   field = function(key, field, value) return same(call('HGET', ns .. key, field), value) end,
   fire = function(task, version, was)
     local at = call('HMGET', ns .. 't:' .. task, 'version', 'next_at')
-    return at[1] == version and same(at[2], was) and (not was or tonumber(was) <= now)
+    return at[1] == version and same(at[2], was) and (not was or (tonumber(was) or 0) <= now)
   end,
   met = function(task, number, most) return met(task, tonumber(most)) == tonumber(number) end,
-  alive = function(node) return tonumber(call('ZSCORE', ns .. 'nodes', node) or '0') > wall() end,
+  alive = function(node)
+    if living[node] == nil then living[node] = tonumber(call('ZSCORE', ns .. 'nodes', node) or '0') > wall() end
+    return living[node]
+  end,
   dead = function(node) return tonumber(call('ZSCORE', ns .. 'nodes', node) or '0') <= wall() end,
 }
 
@@ -89,7 +109,7 @@ local changes = {
   end,
   set = function(id, fields, gone, where)
     local key = ns .. 'r:' .. id
-    call('HINCRBY', key, 'v', 1)
+    raise(key, 'v')
     if #fields > 0 then call('HSET', key, unpack(fields)) end
     if #gone > 0 then call('HDEL', key, unpack(gone)) end
     if where then place(id, key, where) end
@@ -97,7 +117,7 @@ local changes = {
   finish = function(id, task, fields, gone)
     local key = ns .. 'r:' .. id
     place(id, key, { 'ended' })
-    call('HINCRBY', key, 'v', 1)
+    raise(key, 'v')
     call('HDEL', key, 'rs', 'stop', 'plain', 'lapses_at', unpack(gone))
     call('HSET', key, unpack(fields))
     call('ZREM', ns .. 'lapses', id)
@@ -108,6 +128,49 @@ local changes = {
     call('ZADD', ns .. 'e:' .. task, seq, id)
     call('ZADD', ns .. 'ended', seq, id)
     worn[task] = true
+  end,
+  -- Many at once that have to do with nobody else, each as id, task, token, fields, and fields that go; which of them
+  -- are not to end in this way. What they share is written once for all of them, and what is wrong with one task's
+  -- sets leaves those of others whole.
+  ends = function(asked)
+    local missed, done, owners, tasks, ended = {}, {}, {}, {}, {}
+    for number, one in ipairs(asked) do
+      local key = ns .. 'r:' .. one[1]
+      local at = redis.pcall('HMGET', key, 'token', 'state', 'plain', 'stop', 'owner', 'zk', 'v')
+      if at.err or at[1] ~= one[3] or at[2] ~= RUNNING or at[3] ~= '1' or at[4] or not at[5] or at[6] then
+        missed[#missed + 1] = number
+      else
+        local version = next_of(at[7])
+        call('HDEL', key, 'owner', 'rs', 'plain', 'lapses_at', unpack(one[5]))
+        call('HSET', key, 'state', ENDED, 'v', version, unpack(one[4]))
+        done[#done + 1] = one[1]
+        into(owners, at[5], one[1])
+        into(tasks, one[2], one[1])
+      end
+    end
+    if #done == 0 then return #missed > 0 and missed or nil end
+    local trouble
+    local function try(work, ...)
+      local fine, why = pcall(work, ...)
+      if not fine then trouble = trouble or why end
+    end
+    for owner, ids in pairs(owners) do try(let_go, owner, ids) end
+    local last = call('INCRBY', ns .. 'eseq', #done) - #done
+    local seqs = {}
+    for number, id in ipairs(done) do
+      seqs[id] = last + number
+      ended[#ended + 1] = last + number
+      ended[#ended + 1] = id
+    end
+    for task, ids in pairs(tasks) do
+      worn[task] = true
+      try(retire, task, ids, seqs)
+    end
+    try(call, 'ZADD', ns .. 'ended', unpack(ended))
+    try(call, 'ZREM', ns .. 'lapses', unpack(done))
+    try(call, 'ZREM', ns .. 'fired', unpack(done))
+    if trouble then error(trouble, 0) end
+    return #missed > 0 and missed or nil
   end,
   record = function(id, task, created, fields)
     local key = ns .. 'r:' .. id
@@ -123,11 +186,11 @@ local changes = {
   start = function(id, owner, node)
     local key = ns .. 'r:' .. id
     place(id, key, { 'running', owner })
-    call('HINCRBY', key, 'v', 1)
-    call('HINCRBY', key, 'token', 1)
-    call('HINCRBY', key, 'attempt', 1)
-    call('HSET', key, 'status', 'RUNNING', 'node', node, 'started_at', text(now))
-    call('HSETNX', key, 'first_at', text(now))
+    raise(key, 'v')
+    raise(key, 'token')
+    raise(key, 'attempt')
+    call('HSET', key, 'status', 'RUNNING', 'node', node, 'started_at', now_text)
+    call('HSETNX', key, 'first_at', now_text)
     call('HDEL', key, 'lapses_at')
     call('ZREM', ns .. 'lapses', id)
     return call('HGETALL', key)
@@ -147,7 +210,7 @@ local changes = {
     else
       call('HDEL', ns .. 't:' .. task, 'next_at')
     end
-    if counted ~= '0' then call('HINCRBY', ns .. 't:' .. task, 'made', counted) end
+    if counted ~= '0' then redis.pcall('HINCRBY', ns .. 't:' .. task, 'made', counted) end
     arm(task)
   end,
   bump = function(key) call('HSET', ns .. 'k:' .. key, 'v', call('INCR', ns .. 'versions')) end,
@@ -157,8 +220,10 @@ local changes = {
     return 1
   end,
   enter = function(node, name, lease)
+    living[node] = nil
     call('ZADD', ns .. 'nodes', wall() + lease, node)
     call('HSET', ns .. 'names', node, name)
+    call('HSET', ns .. 'came', node, text(wall()) .. ':' .. lease)
   end,
   renew = function(node, lease) call('ZADD', ns .. 'nodes', 'XX', wall() + lease, node) end,
   told = function(run, upstream, how)
@@ -211,25 +276,26 @@ local changes = {
     call('HSET', ns .. 'k:' .. key, 'v', call('INCR', ns .. 'versions'))
   end,
   until_now = function(digests)
-    for _, digest in ipairs(digests) do call('HSET', ns .. 'until', digest, text(now)) end
+    for _, digest in ipairs(digests) do call('HSET', ns .. 'until', digest, now_text) end
   end,
 }
 
+local function carry_out(unit)
+  for _, check in ipairs(unit[1]) do
+    if not checks[check[1]](unpack(check, 2)) then return 0 end
+  end
+  local answer = {}
+  for place, change in ipairs(unit[2]) do
+    answer[place] = changes[change[1]](unpack(change, 2)) or 1
+  end
+  return answer
+end
+
 local answers = {}
 for number, unit in ipairs(asked) do
-  local holds = true
-  for _, check in ipairs(unit[1]) do
-    holds = checks[check[1]](unpack(check, 2))
-    if not holds then break end
-  end
-  local answer = 0
-  if holds then
-    answer = {}
-    for place, change in ipairs(unit[2]) do
-      answer[place] = changes[change[1]](unpack(change, 2)) or 1
-    end
-  end
+  local fine, answer = pcall(carry_out, unit)
+  if not fine then answer = type(answer) == 'table' and answer.err or tostring(answer) end -- the others are not concerned
   answers[number] = answer
 end
 for task in pairs(worn) do prune(task) end
-return { text(now), call('INCR', ns .. 'count'), cjson.encode(answers) }
+return { now_text, call('INCR', ns .. 'count'), cjson.encode(answers) }

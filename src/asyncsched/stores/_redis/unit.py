@@ -6,13 +6,14 @@ import json
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any, TypeVar
 
+from asyncsched import crash_points
 from asyncsched.deadlines import lapses_us
 from asyncsched.limits import Idempotency
-from asyncsched.merge import merge, merged_reason, stands_until_us
+from asyncsched.merge import merge, stands_until_us
 from asyncsched.run import RunStatus, Settled, Terms
 from asyncsched.stores._durable.marred import row_said
 from asyncsched.stores._durable.orders import Needed, New
-from asyncsched.stores._durable.rows import Row, bare_run, needs_of, terms_of, terms_text
+from asyncsched.stores._durable.rows import Row, bare_run, merged_row, needs_of, terms_of, terms_text
 from asyncsched.stores._redis.link import Link
 from asyncsched.stores._redis.places import Key, pass_on
 from asyncsched.stores._redis.records import (
@@ -27,6 +28,7 @@ from asyncsched.stores._redis.records import (
     fields_of,
     free,
     gone_of,
+    stand_said,
     standing_fields,
 )
 from asyncsched.stores._redis.transaction import TRIES, Transaction, too_busy
@@ -156,14 +158,14 @@ class Unit(Transaction):
 
     async def _run_of_key(self, key: str) -> Row | None:
         """The run that stands for the key: within its time, and as long as it has not ended."""
-        found = await self.text(f"i:{key}")
+        found = stand_said(await self.text(f"i:{key}"))
         if found is None:
             return None
-        run_id, ended, until_us = json.loads(found)
+        run_id, ended, until_us = found
         kept = await self.run(run_id)
         if kept is not None and kept.live:
             return kept.row
-        return row_said(json.dumps(ended)) if ended is not None and self.now_us < until_us else None
+        return row_said(json.dumps(ended)) if ended is not None and self.now_us < (until_us or 0) else None
 
     async def _submit(self, new: New, terms: Terms) -> Row | None:
         if terms.once is None or terms.once_key is None:
@@ -205,10 +207,10 @@ class Unit(Transaction):
 
     async def _standing(self, key: str) -> Kept | None:
         """The run that stands for the key."""
-        found = await self.text(f"s:{key}")
+        found = stand_said(await self.text(f"s:{key}"))
         if found is None:
             return None
-        run_id, ended, until_us = json.loads(found)
+        run_id, ended, until_us = found
         if ended is None:
             kept = await self.run(run_id)
             return kept if kept is not None and kept.live else None
@@ -219,12 +221,7 @@ class Unit(Transaction):
         """Write the run of a fire; if another stands for it the record of its skip, which is the answer."""
         if await self.submit(new) is None:
             return None
-        once = terms_of(new.row.terms).once
-        assert once is not None
-        reason = merged_reason(once).value
-        skip = new.row._replace(
-            status=RunStatus.SKIPPED.value, reason=reason, token=new.row.token + 1, finished_at=self.now_us
-        )
+        skip = merged_row(new.row, self.now_us)
         self.record(skip)
         return skip
 
@@ -340,8 +337,8 @@ class Unit(Transaction):
         self.call("ZREM", "told", run_id)
 
     async def _end_standing(self, row: Row, key: str) -> None:
-        found = await self.text(f"s:{key}")
-        if found is None or json.loads(found)[0] != row.id:
+        found = stand_said(await self.text(f"s:{key}"))
+        if found is None or found[0] != row.id:
             return
         until_us = stands_until_us(bare_run(row), self.now_us)
         if until_us <= self.now_us:
@@ -354,12 +351,13 @@ class Unit(Transaction):
         """Note how a run ended with whose keys that is to be known."""
         (keys,) = await self.link.ask(("SMEMBERS", f"ri:{row.id}"))
         for key in keys:
-            found = await self.text(f"i:{key}")
-            if found is not None and (said := json.loads(found))[0] == row.id:
-                self.write_text(f"i:{key}", json.dumps([row.id, row, said[2]]))
+            found = stand_said(await self.text(f"i:{key}"))
+            if found is not None and found[0] == row.id:
+                self.write_text(f"i:{key}", json.dumps([row.id, row, found[2]]))
         self.call("DEL", f"ri:{row.id}")
 
 
+@crash_points.transaction
 async def transact(
     link: Link,
     work: Callable[[Unit], Awaitable[T]],
@@ -392,9 +390,3 @@ def looks_at(rows: Collection[Row]) -> tuple[list[str], list[str], list[str]]:
     texts = [f"s:{one.once_key}" for one in terms if one.once_key is not None]
     texts += [f"i:{one.idempotency.key}" for one in terms if one.idempotency is not None]
     return [row.id for row in rows], [one.limit_key for one in terms if one.limit_key is not None], texts
-
-
-def told_how(text: str) -> tuple[str | None, str | None]:
-    """How an upstream ended, as a follower was told."""
-    found: Any = json.loads(text) if text else (None, None)
-    return found[0], found[1]

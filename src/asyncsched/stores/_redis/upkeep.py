@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 from asyncsched.stores._durable.orders import Limits
 from asyncsched.stores._redis.link import Link
-from asyncsched.stores._redis.link import Unit as Changes
-from asyncsched.stores._redis.records import ENDED
+from asyncsched.stores._redis.records import ENDED, count_said, stand_said
+from asyncsched.stores._redis.wire import Unit as Changes
 from asyncsched.stores._upkeep import Pruned
 
 
@@ -23,7 +21,7 @@ async def prune(link: Link, now_us: int, limits: Limits, most: int, after: int) 
     said = await link.ask(*(("HMGET", f"r:{run_id}", "task", "finished_at") for run_id, _place in ended))
     past, last_us = [], 0
     for (run_id, _place), (task, finished) in zip(ended, said, strict=True):
-        last_us = int(finished or 0)
+        last_us = count_said(finished)
         before_us = limits.before_us(task or "", now_us)
         if before_us is not None and finished is not None and last_us < before_us:
             past.append(("forget", run_id, task))
@@ -45,8 +43,8 @@ async def _forget_keys(link: Link, now_us: int, most: int) -> int:
     """Forget up to so many idempotency keys that are past their time and whose run has ended; how many."""
     (keys,) = await link.ask(("ZRANGEBYSCORE", "idem", "-inf", now_us, "LIMIT", 0, most))
     texts = await link.ask(*(("GET", f"i:{key}") for key in keys))
-    runs = [None if text is None else json.loads(text)[0] for text in texts]
-    states = await link.ask(*(("HGET", f"r:{run_id}", "state") for run_id in runs))
+    stand = [stand_said(text) for text in texts]
+    states = await link.ask(*(("HGET", f"r:{'' if one is None else one[0]}", "state") for one in stand))
     units = [
         Changes([("text", f"i:{key}", text)], [("call", "DEL", f"i:{key}"), ("call", "ZREM", "idem", key)])
         for key, text, state in zip(keys, texts, states, strict=True)
@@ -63,7 +61,7 @@ async def _forget_standing(link: Link, now_us: int, most: int) -> None:
     units = []
     for key, text in zip(keys, texts, strict=True):
         changes: list[tuple[str, ...]] = [("call", "ZREM", "standing", key)]
-        if text is not None and json.loads(text)[1] is not None:
+        if text is not None and ((said := stand_said(text)) is None or said[1] is not None):
             changes.append(("call", "DEL", f"s:{key}"))
         units.append(Changes([("text", f"s:{key}", text)], changes))
     if units:

@@ -10,20 +10,20 @@ from typing import Any
 
 from asyncsched.clock import Clock, SystemClock
 from asyncsched.errors import MisuseError
-from asyncsched.stores._durable.known import KnownRuns
+from asyncsched.stores._durable.answers import Answers
 from asyncsched.stores._sqlite.connection import Synchronous
 from asyncsched.stores._sqlite.threads import DatabaseThread, Take, Work
 
 log = logging.getLogger("asyncsched.stores")
 
 
-class Desk:
+class Desk(Answers):
     """A SQLite file, as one node works at it: asks the threads, and keeps the runs that are known here."""
 
     def __init__(self, path: str, synchronous: Synchronous) -> None:
+        super().__init__()
         self._path = str(Path(path).expanduser())
         self._synchronous: Synchronous = synchronous
-        self._known = KnownRuns()
         self._clock: Clock = SystemClock()
         self._writer: DatabaseThread | None = None
         self._reader: DatabaseThread | None = None

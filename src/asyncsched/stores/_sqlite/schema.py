@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from asyncsched import crash_points
 from asyncsched.errors import StoreError
-from asyncsched.stores._durable.steps import Applied, Step, read_step
+from asyncsched.stores._durable.steps import Applied, Step, read_step, wrong_steps
 
 # Whoever comes second waits for the first one's whole migration, of a large file too: milliseconds.
 _PATIENCE_MS, _USUAL_MS = 60_000, 5_000
@@ -43,7 +43,7 @@ def missing(db: sqlite3.Connection) -> Sequence[Step]:
             by hand.
     """
     applied = _applied(db)
-    if wrong := _wrong(applied):
+    if wrong := wrong_steps(STEPS, applied):
         raise StoreError(f"SQLite store {_path(db)}: {wrong}")
     return STEPS[len(applied) :]
 
@@ -122,23 +122,6 @@ def _applied(db: sqlite3.Connection) -> list[Applied]:
     later = "since, least" if "least" in columns else "NULL, NULL"
     rows = db.execute(f"SELECT number, name, checksum, {later} FROM asyncsched_migrations ORDER BY number")
     return [Applied(*row) for row in rows]
-
-
-def _wrong(applied: Sequence[Applied]) -> str | None:
-    """Why this library cannot use a schema that has seen these steps."""
-    for one, step in zip(applied, STEPS, strict=False):
-        if (one.name, one.checksum) != (step.name, step.checksum) and one.number <= len(STEPS):
-            return f"its schema is not that of asyncsched: step {one.name!r} differs from {step.name!r} here"
-    last = len(STEPS)
-    unusable = [one for one in applied if one.number > last and (one.least is None or one.least > last)]
-    if not unusable:
-        return None
-    name, since = unusable[-1].name, unusable[-1].since
-    cure = "the version that wrote it" if since is None else f"version {since}"
-    return (
-        f"its schema is newer than this version of asyncsched: it has seen step {name!r}, and the last one known here "
-        f"is {STEPS[-1].name!r}. Install {cure}, or a later one"
-    )
 
 
 def _listed(steps: Sequence[Step]) -> str:

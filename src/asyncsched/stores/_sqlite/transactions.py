@@ -52,7 +52,7 @@ class TransactionDesk(Watch, TransactionVerbs):
             if other is None:
                 self._known.hold(run)
                 self._watch(run, written=False)
-            standing.append(run if other is None else self._known.take(other, {}))
+            standing.append(run if other is None else self._stands(other))
         self._follow(_PATIENCE)
         return standing
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from asyncsched.deadlines import lapses_us
 from asyncsched.limits import Idempotency
-from asyncsched.merge import merge, merged_reason, stands_until_us
+from asyncsched.merge import merge, stands_until_us
 from asyncsched.policy import NO_LIMIT
 from asyncsched.run import RunStatus, Settled, Terms
 from asyncsched.stores._durable.marred import row_said
@@ -22,6 +22,7 @@ from asyncsched.stores._durable.rows import (
     READY,
     Row,
     bare_run,
+    merged_row,
     needs_of,
     terms_of,
     terms_text,
@@ -136,12 +137,7 @@ class Unit:
         """Write the run of a fire; if another stands for it the record of its skip, which is the answer."""
         if self.submit(new) is None:
             return None
-        once = terms_of(new.row.terms).once
-        assert once is not None
-        reason = merged_reason(once).value
-        skip = new.row._replace(
-            status=RunStatus.SKIPPED.value, reason=reason, token=new.row.token + 1, finished_at=self.now_us
-        )
+        skip = merged_row(new.row, self.now_us)
         self.record(skip)
         return skip
 

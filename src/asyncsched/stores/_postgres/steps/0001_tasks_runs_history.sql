@@ -6,9 +6,10 @@ CREATE FUNCTION asyncsched.now_us() RETURNS bigint LANGUAGE sql VOLATILE PARALLE
     AS 'SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint';
 
 CREATE TABLE asyncsched.counts (name text PRIMARY KEY, value bigint NOT NULL);
--- Leases. expires_at is not in an index, so that a renewal changes none.
+-- Leases. expires_at is not in an index, so that a renewal changes none. said: what a node says of itself (JSON).
+-- asked: somebody has asked it to drain.
 CREATE TABLE asyncsched.nodes (id text COLLATE "C" PRIMARY KEY, name text NOT NULL, started_at bigint NOT NULL,
-    expires_at bigint NOT NULL)
+    expires_at bigint NOT NULL, lease bigint NOT NULL, said text, asked boolean NOT NULL DEFAULT false)
     WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200);
 -- declaration, trigger, overrides, metadata: JSON. next_at: the watermark. touched: the last transaction that let a run
 -- of the task go after it had counted those on their way: a fire that does not see it has counted too few.
