@@ -29,6 +29,14 @@ class Sizes(NamedTuple):
     due: int = 1_000
     history: int = 1_000_000
     timers: int = 200
+    drained: int = 5_000
+    """Runs that wait in a database, and are executed from there."""
+    due_there: int = 2_000
+    starts: int = 60
+    watched_s: float = 5.0
+    idle_there_s: float = 10.0
+    pending: int = 1_000_000
+    claims: int = 100
     cron_share: float = 1.0
     """Of the steps of each cron line."""
     imports: int = 3
@@ -59,6 +67,13 @@ QUICK = Sizes(
     due=20,
     history=100,
     timers=5,
+    drained=200,
+    due_there=20,
+    starts=3,
+    watched_s=0.5,
+    idle_there_s=0.3,
+    pending=200,
+    claims=3,
     cron_share=0.05,
     imports=1,
     rungs=(100,),

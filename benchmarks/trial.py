@@ -27,6 +27,8 @@ TOGETHER = {
     "cron": "benchmarks.cron",
     "imports": "benchmarks.imports",
     "durable": "benchmarks.durable",
+    "postgres": "benchmarks.postgres",
+    "redis": "benchmarks.redis",
 }
 
 

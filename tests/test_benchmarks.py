@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.figures import OURS, PLOTTED, figures
+from benchmarks.rounds import Rounds
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -28,3 +29,10 @@ def test_a_smoke_run_gives_all_figures(tmp_path: Path) -> None:
     assert all(line.title in ended.stdout for line in lines)
     (drawn,) = tmp_path.glob("*.svg")
     assert drawn.read_text().count("logarithmic") == len(PLOTTED)
+
+
+def test_rounds_without_any_subject_come_to_their_end() -> None:
+    rounds = Rounds({}, quick=True, tell=lambda _line: None)
+    rounds.run([])
+    rounds.run(["idle"])
+    assert rounds.results.samples == rounds.results.errors == {}

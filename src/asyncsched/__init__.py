@@ -15,6 +15,8 @@ from asyncsched.retry import Retry, RetryAfter
 from asyncsched.run import Run, RunStatus
 from asyncsched.scheduler import Scheduler
 from asyncsched.task import Task
+from asyncsched.transaction import Transaction
+from asyncsched.version import VERSION
 
 # The library configures no logging; without this Python prints warnings of programs that did not either.
 logging.getLogger("asyncsched").addHandler(logging.NullHandler())
@@ -26,7 +28,7 @@ when = default_registry.when
 after = default_registry.after
 task = default_registry.task
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = [
     "AsyncschedError",
@@ -43,6 +45,7 @@ __all__ = [
     "Scheduler",
     "Shell",
     "Task",
+    "Transaction",
     "UpstreamFailed",
     "after",
     "at",

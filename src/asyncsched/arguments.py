@@ -54,7 +54,15 @@ def store_for(store: Store | str) -> Store:
         from asyncsched.stores.sqlite import store_at
 
         return store_at(store)
-    known = "'memory://', 'sqlite:///jobs.db' or a Store"
+    if isinstance(store, str) and store.startswith(("postgresql:", "postgres:")):
+        from asyncsched.stores.postgres import store_at as postgres_at
+
+        return postgres_at(store)
+    if isinstance(store, str) and store.startswith(("redis:", "rediss:", "unix:")):
+        from asyncsched.stores.redis import store_at as redis_at
+
+        return redis_at(store)
+    known = "'memory://', 'sqlite:///jobs.db', 'postgresql://user:password@host/database', 'redis://host' or a Store"
     raise ConfigError(f"store={store!r}: give {known}")
 
 

@@ -10,7 +10,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 SECOND_US = 1_000_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -38,7 +38,12 @@ class Alarm(Protocol):
 
 
 class Clock(ABC):
-    """A source of the current instant. The wait belongs to the clock: see ``alarm``."""
+    """A source of the current instant. The wait belongs to the clock: see ``alarm``.
+
+    on_wall: whether the system's timers on the machine's wall clock ring by this one, where it has no alarm of its own.
+    """
+
+    on_wall: ClassVar[bool] = True
 
     @abstractmethod
     def now_us(self) -> int:
@@ -71,3 +76,52 @@ class SystemClock(Clock):
 
     def steady_us(self) -> int:
         return time.monotonic_ns() // 1000
+
+
+# What a quartz drifts, 50 us in a second, ten times over: so much less is known of a distant clock with each second.
+_DRIFT_PARTS = 2_000
+
+
+class DistantClock(Clock):
+    """The clock of somebody else, as it is reckoned here: the steady clock of ``here``, and what the other is ahead.
+
+    Setting the machine's own clock does not move it. ``heard`` tells of each look at the other; before the first it is
+    the clock of ``here``. Of what a look leaves open, the time that it took, earlier looks decide as far as they are
+    still good for that, so that a look which took long spoils nothing.
+    """
+
+    on_wall = False
+
+    def __init__(self, here: Clock) -> None:
+        self._here = here
+        self._steady_us = here.steady_us
+        self._lead_us = here.now_us() - here.steady_us()
+        self._least_us = self._most_us = self._looked_us = 0
+        self._looked = False
+
+    def now_us(self) -> int:
+        return self._steady_us() + self._lead_us
+
+    def steady_us(self) -> int:
+        return self._steady_us()
+
+    def heard(self, asked_us: int, said_us: int, heard_us: int) -> int:
+        """Take what the other clock said, asked and heard at these instants of ``steady_us``.
+
+        By how many microseconds this one has moved for it.
+        """
+        least_us, most_us = said_us - heard_us, said_us - asked_us
+        if self._looked:
+            wider_us = (heard_us - self._looked_us) // _DRIFT_PARTS
+            self._least_us, self._most_us = self._least_us - wider_us, self._most_us + wider_us
+        if self._looked and self._least_us <= most_us and least_us <= self._most_us:
+            least_us, most_us = max(least_us, self._least_us), min(most_us, self._most_us)
+        # Else one of the two was set, or drifts a lot: what was known before is worth nothing.
+        self._looked, self._looked_us = True, heard_us
+        self._least_us, self._most_us = least_us, most_us
+        before_us, self._lead_us = self._lead_us, (least_us + most_us) // 2
+        return self._lead_us - before_us
+
+    def skew_us(self) -> int:
+        """By how much the wall clock of this machine is ahead of the other one; negative if it is behind."""
+        return self._here.now_us() - self.now_us()

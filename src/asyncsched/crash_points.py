@@ -8,12 +8,13 @@ the point for the ``count``-th time (1 if none is given).
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import signal
 from collections.abc import Callable, Coroutine
 from functools import wraps
 from threading import get_ident
-from typing import Any, NoReturn, ParamSpec, TypeVar
+from typing import Any, NoReturn, ParamSpec, TypeVar, cast
 
 from asyncsched.errors import ConfigError
 
@@ -25,7 +26,11 @@ VARIABLE = "ASYNCSCHED_CRASH_AT"
 _UNITS = ("migrate", "submit", "fire", "wake", "claim", "finish", "settle", "rescue", "leave")
 _MOMENTS = ("before-start", "mid-task", "after-effect", "before-finish", "followers", "drain", "hint")
 POINTS = (*(f"{unit}-{side}-commit" for unit in _UNITS for side in ("before", "after")), *_MOMENTS)
-"""All names. Of what is one unit there are two: when all is written and not committed, and before anybody is told."""
+"""All names. Of what is one unit there are two: when all is written and not committed, and before anybody is told.
+
+Where a server commits by itself, as at the end of a statement or of a script, the first of them is when it is asked and
+has not answered: whether it does so then is as it happens.
+"""
 
 
 def asked_for(text: str | None) -> tuple[str | None, int]:
@@ -49,8 +54,8 @@ class _Fate:
 
     def __init__(self, text: str | None) -> None:
         self.name, self._left = asked_for(text)
-        self.sealed: set[int] = set()
-        """The threads whose transaction under way has done what the process is to die after."""
+        self.sealed: set[object] = set()
+        """The threads, or asyncio tasks, whose transaction under way has done what the process is to die after."""
 
     def reached(self) -> bool:
         self._left -= 1
@@ -86,66 +91,87 @@ def before(name: str, worth: Callable[..., object] = _always) -> Callable[[Calla
 
 
 def after(name: str, worth: Callable[[Any], object] = _always) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """The process dies when the decorated function has returned something that is ``worth`` it."""
+    """The process dies when the decorated function, or coroutine, has returned something that is ``worth`` it."""
+
+    def returned(answer: object) -> None:
+        if worth(answer) and _fate.reached():
+            _die()
+
+    return lambda function: _followed(function, returned) if _fate.name == name else function
+
+
+def _followed(
+    function: Callable[P, R], returned: Callable[[object], None], begun: Callable[[], object] = _always
+) -> Callable[P, R]:
+    """The function, or the coroutine, after which ``returned`` is called with what it gave."""
+
+    @wraps(function)
+    def calling(*args: P.args, **kwargs: P.kwargs) -> R:
+        begun()
+        answer = function(*args, **kwargs)
+        returned(answer)
+        return answer
+
+    @wraps(function)
+    async def awaiting(*args: P.args, **kwargs: P.kwargs) -> Any:
+        begun()
+        answer = await cast("Coroutine[Any, Any, Any]", function(*args, **kwargs))
+        returned(answer)
+        return answer
+
+    return cast("Callable[P, R]", awaiting) if inspect.iscoroutinefunction(function) else calling
+
+
+def within(name: str, worth: Callable[..., object] = _always) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """The process dies when the decorated coroutine has begun, and waits; if what it is given is ``worth`` it."""
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         @wraps(function)
-        def dying(*args: P.args, **kwargs: P.kwargs) -> R:
-            answer = function(*args, **kwargs)
-            if worth(answer) and _fate.reached():
-                _die()
-            return answer
-
-        return dying if _fate.name == name else function
-
-    return decorate
-
-
-def within(
-    name: str,
-) -> Callable[[Callable[P, Coroutine[Any, Any, T]]], Callable[P, Coroutine[Any, Any, T]]]:
-    """The process dies when the decorated coroutine has begun, and waits for something."""
-
-    def decorate(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
-        @wraps(function)
-        async def dying(*args: P.args, **kwargs: P.kwargs) -> T:
-            if _fate.reached():
+        async def dying(*args: P.args, **kwargs: P.kwargs) -> Any:
+            if worth(*args, **kwargs) and _fate.reached():
                 asyncio.get_running_loop().call_soon(_die)
-            return await function(*args, **kwargs)
+            return await cast("Coroutine[Any, Any, Any]", function(*args, **kwargs))
 
-        return dying if _fate.name == name else function
+        return cast("Callable[P, R]", dying) if _fate.name == name else function
 
     return decorate
 
 
 def unit(name: str, worth: Callable[[Any], object] = _always) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Two points of a function that works within a transaction: before the commit, and after it.
+    """Two points of a function, or coroutine, that works within a transaction: before the commit, and after it.
 
     They count where what it returns is ``worth`` it.
     """
 
-    def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        @wraps(function)
-        def sealing(*args: P.args, **kwargs: P.kwargs) -> R:
-            answer = function(*args, **kwargs)
-            if worth(answer):
-                _fate.sealed.add(get_ident())
-            return answer
+    def seal(answer: object) -> None:
+        if worth(answer):
+            _fate.sealed.add(_here())
 
-        return sealing if _fate.name == f"{name}-after-commit" else after(f"{name}-before-commit", worth)(function)
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        if _fate.name == f"{name}-after-commit":
+            return _followed(function, seal)
+        return after(f"{name}-before-commit", worth)(function)
 
     return decorate
 
 
 def transaction(function: Callable[P, R]) -> Callable[P, R]:
-    """Decorates what begins a transaction, works in it and commits it."""
+    """Decorates what begins a transaction, works in it and commits it; a function or a coroutine."""
 
-    @wraps(function)
-    def dying(*args: P.args, **kwargs: P.kwargs) -> R:
-        _fate.sealed.discard(get_ident())
-        answer = function(*args, **kwargs)
-        if get_ident() in _fate.sealed and _fate.reached():
+    def begun() -> None:
+        _fate.sealed.discard(_here())
+
+    def committed(_answer: object) -> None:
+        if _here() in _fate.sealed and _fate.reached():
             _die()
-        return answer
 
-    return dying if _fate.name is not None and _fate.name.endswith("-after-commit") else function
+    asked = _fate.name is not None and _fate.name.endswith("-after-commit")
+    return _followed(function, committed, begun) if asked else function
+
+
+def _here() -> object:
+    """Who works here: an asyncio task, or a thread without a loop."""
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return get_ident()

@@ -67,6 +67,10 @@ class UnknownRun(CallerError, LookupError):
     """No run has this id."""
 
 
+class UnknownNode(CallerError, LookupError):
+    """No node at the store has this id or name, or several have the name."""
+
+
 class ArgumentsError(CallerError, TypeError):
     """Arguments that do not fit the function's signature. The message names the parameter."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from asyncsched.overrides import Overrides
 from asyncsched.run import Run
@@ -170,7 +170,7 @@ class RunEnded(RunEvent):
 
 
 class RunLost(RunEvent):
-    """Other nodes took this one for dead while it had the run under way, and run it again; see ``on_lost``."""
+    """Other nodes took this one for dead, or may have, while it had the run under way: see ``on_lost``."""
 
     __slots__ = ()
 
@@ -208,17 +208,49 @@ class TaskFailing(RunWarning):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class NodeLost(Event):
-    """Other nodes took this one for dead: it was stopped or stuck for longer than its lease. It goes on as another."""
+    """Other nodes took this one for dead, or may have: it was stopped, stuck or cut off for as long as its lease."""
 
     runs: int
     """How many runs it had under way, which are others' by now: of each ``RunLost`` tells."""
 
 
+class NodeDrains(Event):
+    """Somebody asked this node to drain: it claims no more runs, and goes on with those under way."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class ClockJumped(Event):
-    """The wall clock was set, or the machine slept; ``by`` is negative if it was set back."""
+class NodesDiffer(Event):
+    """A node that was there before has another edition of the time zones, or another version of this library."""
+
+    what: Literal["tzdata", "version"]
+    here: str
+    there: str
+    node: str
+    """The name of that other node."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class ClockEvent(Event):
+    """The clock is not what it should be."""
 
     by: timedelta
+
+
+class ClockSkewed(ClockEvent):
+    """This machine's clock is more than a second ahead of the store's; ``by`` is negative if it is behind.
+
+    Everything fires by the store's. Told once, and again only after the two were close to one another.
+    """
+
+    __slots__ = ()
+
+
+class ClockJumped(ClockEvent):
+    """The wall clock was set, or the machine slept; ``by`` is negative if it was set back."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
@@ -234,6 +266,17 @@ class StoreBack(Event):
 
     after: timedelta
     """For how long it did not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class StoreRolledBack(Event):
+    """The store has forgotten what it had acknowledged, as after a failover, or a start from an older file.
+
+    Fires and runs of the last moments may be done again, or be lost. Tasks are declared again, and go on.
+    """
+
+    times: int
+    """How often that has happened since this scheduler started."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)

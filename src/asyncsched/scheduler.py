@@ -16,6 +16,7 @@ from asyncsched._engine.capacity import Capacity
 from asyncsched._engine.drained import Drained
 from asyncsched._engine.engine import Engine
 from asyncsched._engine.host import HostLock
+from asyncsched._engine.nodes import Nodes
 from asyncsched._engine.runs import Runs
 from asyncsched._engine.tasks import Tasks
 from asyncsched.arguments import ROLES, Role, capacity_of, checked_count, checked_roles, store_for
@@ -44,8 +45,11 @@ class Scheduler(Declarations):
     entering it again serves the tasks of the registry from where they stood.
 
     Args:
-        store: where tasks, runs and history are kept: a ``Store``, ``"memory://"``, or ``"sqlite:///jobs.db"``
-            for a file here, which outlives the process.
+        store: where tasks, runs and history are kept: a ``Store``, or a URL. ``"memory://"``, which ends with the
+            process; ``"sqlite:///jobs.db"``, a file that processes of this machine may share;
+            ``"postgresql://user:password@host:5432/database"`` (extra ``postgres``) or
+            ``"redis://user:password@host:6379/0"`` (extra ``redis``), for nodes on any number of machines. Options
+            follow behind a ``?``, such as ``?lease=5s``.
         registry: whose tasks are served; default what the decorators of the module collected.
         tz: the zone of tasks that name none; default the system's zone, by name.
         clock: for tests: what time it is.
@@ -114,6 +118,8 @@ class Scheduler(Declarations):
         self._events = Events()
         self._tasks = Tasks(self._running)
         self._runs = Runs(self._running)
+        self.nodes = Nodes(self._running)
+        """The processes that share the store: list, drain."""
         self.drained: Drained | None = None
 
     @property

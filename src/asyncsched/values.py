@@ -28,7 +28,9 @@ DEEPEST = 32
 """So deep may lists and objects stand within one another."""
 _DEEPEST_READ = 2 * DEEPEST + 4  # each may have been wrapped, and stands among the arguments
 _SCALARS = frozenset((str, int, bool, type(None)))
-_PLAIN = {*_SCALARS, float, Any, object, inspect.Parameter.empty}
+_BARE = _SCALARS | {float}
+"""What JSON brings back as it was."""
+_PLAIN = {*_BARE, Any, object, inspect.Parameter.empty}
 # Marks a run among the arguments. No JSON object of the caller's is mistaken for it: those with this key are wrapped.
 _RUN, _OBJECT = "$run", "$object"
 _NOT_FINITE = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
@@ -39,6 +41,7 @@ _CURE = "store what is large elsewhere, and hand over its name"
 _BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]')
 
 _dumps = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, check_circular=False).encode
+_loads = json.JSONDecoder().decode
 
 
 class Unstored(NamedTuple):
@@ -144,8 +147,11 @@ class Values:
     def _fitted(self, given: Given, runs: Mapping[str, Run[Any]]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments as the function of today takes them."""
         named = self._names(given.args)
-        args = tuple(self._load(name, value, runs) for name, value in zip(named, given.args, strict=True))
-        kwargs = {name: self._load(name, value, runs) for name, value in given.kwargs.items()}
+        if not self._converters and _BARE.issuperset(map(type, chain(given.args, given.kwargs.values()))):
+            args, kwargs = tuple(given.args), dict(given.kwargs)
+        else:
+            args = tuple(self._load(name, value, runs) for name, value in zip(named, given.args, strict=True))
+            kwargs = {name: self._load(name, value, runs) for name, value in given.kwargs.items()}
         if self._signature is None or (runs and _holds_run([*args, *kwargs.values()])):
             return args, kwargs  # they are checked once the results of those runs are there
         return fitted(self._signature, named, args, kwargs, self._simple)
@@ -156,7 +162,7 @@ class Values:
             raise ValueError(f"they take {len(text):,} characters, and at most {self._limit * _READ_BEYOND:,} are read")
         if too_deep(text, _DEEPEST_READ):
             raise ValueError(f"they are nested more than {DEEPEST} deep")
-        return json.loads(text)
+        return _loads(text)
 
     def dump_result(self, value: Any) -> str | None:
         """The result as JSON, ``None`` for none; what cannot be stored is told in the text itself."""
@@ -185,14 +191,18 @@ class Values:
 
     def _names(self, args: Any) -> list[str]:
         """The parameter of each positional argument."""
-        names: list[str] = []
-        for name, parameter in self._parameters.items():
-            if parameter.kind is parameter.VAR_POSITIONAL:
-                names += [name] * (len(args) - len(names))
-            elif parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
-                names.append(name)
+        names, more = self._places
+        if len(args) <= len(names):
+            return names[: len(args)]
         unknown = range(len(names), len(args))
-        return [*names, *map(str, unknown)][: len(args)]
+        return [*names, *(map(str, unknown) if more is None else [more] * len(unknown))]
+
+    @functools.cached_property
+    def _places(self) -> tuple[list[str], str | None]:
+        """The parameters that may be given by their places, and the one that takes all further ones."""
+        own = self._parameters.values()
+        names = [one.name for one in own if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
+        return names, next((one.name for one in own if one.kind is one.VAR_POSITIONAL), None)
 
     def _dump(self, name: str, value: Any) -> str:
         try:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import zoneinfo
 from datetime import datetime, timedelta, tzinfo
 from functools import lru_cache
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from asyncsched.errors import TimeZoneError
@@ -70,3 +72,33 @@ def system_zone_name() -> str:
         if probe.astimezone().utcoffset() != probe.replace(tzinfo=zone).utcoffset():
             raise TimeZoneError(f"the system's clock does not follow its zone {name!r} (TZ={spelled!r}): {cure}")
     return name
+
+
+@lru_cache(maxsize=1)
+def tzdata_version() -> str:
+    """Which edition of the IANA database the zones of this process come from, such as ``"2025b"``.
+
+    The system's where it has one, as ``zoneinfo`` does it, else the package ``tzdata``; ``"unknown"`` where the system
+    does not say which it has.
+    """
+    for place in map(Path, zoneinfo.TZPATH):
+        if (place / "Etc" / "UTC").is_file() or (place / "UTC").is_file():
+            return _edition(place)
+    try:
+        from tzdata import IANA_VERSION
+    except ImportError:
+        return "unknown"
+    return str(IANA_VERSION)
+
+
+def _edition(place: Path) -> str:
+    """What the files of a system's database say of its edition: macOS has a file for it, others a first line."""
+    for name in ("+VERSION", "tzdata.zi"):
+        try:
+            with (place / name).open(encoding="ascii", errors="replace") as file:
+                words = file.readline(100).split()
+        except OSError:
+            continue
+        if words:
+            return words[-1][:20]
+    return "unknown"

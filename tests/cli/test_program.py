@@ -19,7 +19,7 @@ def test_help_names_every_command(command) -> None:
     assert told == [
         *("run", "next", "explain", "why", "graph", "simulate"),
         *("ls", "runs", "show", "trigger", "submit", "pause", "resume", "skip-next", "cancel", "retry", "backfill"),
-        *("prune", "migrate"),
+        *("prune", "migrate", "nodes"),
     ]
 
 

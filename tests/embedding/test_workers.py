@@ -1,4 +1,4 @@
-"""Four workers of one server, each with a memory store of its own: one of them fires."""
+"""Four workers of one server: with a memory store of its own each, one of them fires; at one store all of them may."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import sys
 import time
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
+from addresses import new_url
 from embedding.servers import Server
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, and hands sockets on to servers")
@@ -70,3 +72,21 @@ def test_pa1_two_servers_of_one_host_are_no_group(serve: Callable[..., Server]) 
     assert len(one.pids("StandingBy")) == 2
     one.stop()
     other.stop()
+
+
+@pytest.mark.feature("PA1")
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_pa1_at_a_store_that_all_share_each_fire_is_one_run_of_whichever_worker(
+    kind: str, serve: Callable[..., Server], tmp_path: Path
+) -> None:
+    server = serve("starlette_app", 4, STORE=new_url(kind, tmp_path))
+    server.until(lambda: len(server.notes("SchedulerStarted")) == 4)
+    assert [server.double(number)["result"] for number in range(4)] == [0, 2, 4, 6]
+    server.until(lambda: len(server.notes("beat")) >= 16)
+    server.stop()
+    beats = sorted(server.notes("beat"), key=lambda beat: beat[1])
+    assert len({at for _pid, at in beats}) == len(beats)
+    assert steps(beats[:13]) == {0.25}  # three seconds; the last ones may have been left to whoever comes next
+    assert set(server.pids("beat")) <= set(server.pids("SchedulerStarted"))
+    assert server.notes("StandingBy") == []
+    assert "another process of this host fires" not in server.said()

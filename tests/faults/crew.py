@@ -1,4 +1,4 @@
-"""Workers at one file, each a process: started, killed, told to leave, and what they left behind as evidence."""
+"""Workers at one store, each a process: started, killed, told to leave, and what they left behind as evidence."""
 
 from __future__ import annotations
 
@@ -20,17 +20,8 @@ from typing import Self
 from asyncsched.clock import to_us
 from asyncsched.crash_points import VARIABLE
 
-from .invariants import (
-    Evidence,
-    Fires,
-    acknowledged_in,
-    executions_in,
-    recoveries_us,
-    sqlite_damage,
-    sqlite_records,
-    sqlite_watermarks,
-    violations,
-)
+from .grounds import File, Ground
+from .invariants import Evidence, Fires, acknowledged_in, executions_in, recoveries_us, violations
 from .worker import FENCED, IN_FLIGHT, Orders, grid_of, main
 
 LONG = os.environ.get("ASYNCSCHED_FAULTS") == "long"
@@ -45,16 +36,17 @@ def seeded(name: str) -> Random:
 
 
 class Crew:
-    """The workers at one file. As a context manager it ends those that are left.
+    """The workers at one store, a file of the folder unless another is given. As a context manager it ends all of them.
 
     start_at: where the grids of all fires begin.
     fires: the tasks all of whose fires are to be accounted for from then on.
     deaths: who was killed, and when each was surely alive, in microseconds since the epoch.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, ground: Ground | None = None) -> None:
         folder.mkdir(exist_ok=True)
         self.folder = folder
+        self.ground = ground or File(folder)
         self.path = folder / "jobs.db"
         self.start_at = datetime.now(UTC)
         self.fires: list[str] = []
@@ -67,20 +59,21 @@ class Crew:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for name in list(self.living):
-            self.kill(name)
+        for process in self.living.values():
+            process.kill()
+            process.wait()
 
     def declare(self, ahead_s: float = 0.2, **more: int) -> Self:
-        """Make the file, and declare all tasks before their first fires, which are so far ahead."""
+        """Make the tables, and declare all tasks before their first fires, which are so far ahead."""
         for factor in (1, 5, 25):
             self.start_at = datetime.now(UTC) + timedelta(seconds=ahead_s * factor)
             self._declared = self._orders("declare", **more)
             asyncio.run(main(self._declared))
-            watermarks = sqlite_watermarks(self.path)
+            watermarks = self.ground.watermarks()
             self.fires = [task for task, next_us in watermarks.items() if next_us is not None]
             if all(watermarks[task] == to_us(self.start_at) for task in self.fires):
                 return self
-            self.path.unlink()
+            self.ground.clear()
         raise AssertionError("this machine is too slow to declare a task before it fires")
 
     def start(self, act: str, crash_at: str | None = None, **more: int) -> str:
@@ -98,7 +91,7 @@ class Crew:
     def _orders(self, act: str, **more: int) -> Orders:
         name, start = f"w{self._started}", self.start_at.isoformat()
         self._started += 1
-        return Orders(str(self.path), str(self.folder), name, act, start, SEED, **more)
+        return Orders(self.ground.url, str(self.folder), name, act, start, SEED, **more)
 
     def ready(self, name: str) -> bool:
         """Whether this worker has entered its scheduler."""
@@ -150,11 +143,11 @@ class Crew:
 
     def evidence(self, recovery_us: int | None = None) -> Evidence:
         """What is there to be judged. ``recovery_us``: see there; ``None`` where nobody lived to begin again."""
-        watermarks, grid, start_us = sqlite_watermarks(self.path), grid_of(self._declared), to_us(self.start_at)
+        watermarks, grid, start_us = self.ground.watermarks(), grid_of(self._declared), to_us(self.start_at)
         fires = [Fires(task, grid, start_us, watermarks[task]) for task in self.fires]
         return Evidence(
             acknowledged=acknowledged_in(self.folder),
-            records=sqlite_records(self.path),
+            records=self.ground.records(),
             executions=executions_in(self.folder),
             fires=fires,
             deaths=self.deaths,
@@ -172,7 +165,7 @@ class Crew:
             f"{len(self.deaths)} deaths, {len(evidence.acknowledged)} acknowledged, {len(evidence.records)} runs, "
             f"{len(evidence.executions)} executions, {len(again)} begun again, the slowest after {slowest_s:.3f} s"
         )
-        return [*violations(evidence), *sqlite_damage(self.path)]
+        return [*violations(evidence), *self.ground.left()]
 
 
 def wait_until(holds: Callable[[], bool], patience_s: float, what: str, *, every_s: float = 0.01) -> None:

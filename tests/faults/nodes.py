@@ -1,4 +1,4 @@
-"""Nodes that are processes of their own at one file, and tell line by line what happens in them."""
+"""Nodes that are processes of their own at one store, and tell line by line what happens in them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 # Nobody waits longer for a line: what hangs is to fail, not to hang the suite.
-PATIENCE_S = 30
+PATIENCE_S = 90
 
 PROGRAM = """
 import asyncio, json, os, sys, time
@@ -28,7 +28,7 @@ def say(word, **more):
 def say_of(word, run, **more):
     say(word, run=run.id, fence=run.fence, lost=run.lost, key=run.idempotency_key, **more)
 
-async def watch(seconds):
+async def watch(seconds, stays=None):
     run = current_run()
     say_of("began", run)
     told = False
@@ -39,6 +39,7 @@ async def watch(seconds):
             if run.lost and not told:
                 told = True
                 say_of("lost", run)
+                until = until if stays is None else time.monotonic() + stays
     except asyncio.CancelledError:
         say_of("cancelled", run)
         raise
@@ -50,8 +51,8 @@ async def work(seconds: float, again: float | None = None) -> int:
     return await watch(seconds if again is None or current_run().fence == 1 else again)
 
 @registry.task(id="stubborn", history_limit=100_000, on_lost="continue")
-async def stubborn(seconds: float) -> int:
-    return await watch(seconds)
+async def stubborn() -> int:
+    return await (watch(60.0, stays=0.3) if current_run().fence == 1 else watch(0.3))
 
 @registry.task(id="block", history_limit=100_000)
 async def block(seconds: float) -> int:
@@ -123,7 +124,7 @@ DEAF = "from asyncsched.stores._sqlite import neighbours\nneighbours.data_versio
 
 
 class Node:
-    """A process with a scheduler at a file."""
+    """A process with a scheduler at a store."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process

@@ -7,30 +7,26 @@ from pathlib import Path
 import pytest
 
 from .crew import LONG, Crew, wait_until
-from .invariants import sqlite_records, sqlite_watermarks
+from .grounds import SHARED, ground_of
 
 RACERS, TASKS = 8, 50
 FIRES = 25_000 if LONG else 2_000
 GRIDS = {"tasks": TASKS, "every_ms": 20, "fires": FIRES // TASKS}
 
 
-def over(crew: Crew) -> bool:
-    """Whether all fires have been made, and all their runs have ended."""
-    watermarks = sqlite_watermarks(crew.path)
-    return set(watermarks.values()) == {None} and not any(record.live for record in sqlite_records(crew.path))
-
-
 @pytest.mark.feature("NB9")
 @pytest.mark.timeout(1800 if LONG else 150)
-def test_nb9_each_fire_becomes_one_run_however_many_race_for_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", SHARED)
+def test_nb9_each_fire_becomes_one_run_however_many_race_for_it(kind: str, tmp_path: Path) -> None:
+    ground = ground_of(kind, tmp_path)
     # Ahead, so that all racers are there when it begins.
-    with Crew(tmp_path / "crew").declare(ahead_s=4, **GRIDS) as crew:
+    with Crew(tmp_path / "crew", ground).declare(ahead_s=4, **GRIDS) as crew:
         racers = [crew.start("fire", **GRIDS) for _ in range(RACERS)]
-        wait_until(lambda: over(crew), 1500 if LONG else 120, "all fires", every_s=0.25)
+        wait_until(ground.over, 1500 if LONG else 120, "all fires", every_s=0.25)
         crew.mark("stop")
         for name in racers:
             crew.leaves(name)
         assert crew.judge() == []
-        runs = [record for record in sqlite_records(crew.path) if record.status == "SUCCESS"]
+        runs = [record for record in ground.records() if record.status == "SUCCESS"]
         assert len(runs) == FIRES, "none was skipped, and none stands for others"
         assert len({one.worker for one in crew.evidence().executions}) > 1

@@ -1,6 +1,6 @@
 """A process at a store, for tests that kill it: it submits, runs, and notes what really happened in files of its own.
 
-Started as ``python worker.py '{"path": ..., "folder": ..., "name": ...}'``; see ``Orders`` for the rest.
+Started as ``python worker.py '{"url": ..., "folder": ..., "name": ...}'``; see ``Orders`` for the rest.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from random import Random
 from typing import Any
 
 from asyncsched import Registry, Retry, Scheduler, current_run, result_of
-from asyncsched.stores.sqlite import SQLiteStore
+from asyncsched.arguments import store_for
+from asyncsched.stores import Store
 from asyncsched.triggers import Between, Every, Trigger
 
 FLOW = ("extract", "load", "report")
@@ -32,7 +33,7 @@ _LAST = "2100-01-01T00:00+00:00"
 class Orders:
     """What a worker is to do.
 
-    path: the database. folder: where it notes what happens. name: of the worker, another one for each.
+    url: of the store. folder: where it notes what happens. name: of the worker, another one for each.
     start: where the grids of the fires begin, as ISO 8601.
     act: ``"produce"``: submit until the file ``enough`` is there; ``"orders"``: submit orders, each under its number,
         from ``first`` on; ``"fire"``; all of them run what there is until the file ``stop`` is there, and leave.
@@ -41,7 +42,7 @@ class Orders:
         times.
     """
 
-    path: str
+    url: str
     folder: str
     name: str
     act: str
@@ -60,15 +61,17 @@ def grid_of(orders: Orders) -> Trigger:
     return Between(every, end=start + orders.fires * period) if orders.fires else every
 
 
-class StaleStore(SQLiteStore):
-    """Fires on a view that may be old: others may have fired meanwhile."""
+def stale(store: Store, random: Random) -> Store:
+    """The store, whose fires are now decided on a view that may be old: others may have fired meanwhile."""
+    fire = store.fire
 
-    random = Random()
+    async def late(orders: Any) -> Any:
+        if random.random() < 0.2:
+            await asyncio.sleep(random.uniform(0, 0.03))
+        return await fire(orders)
 
-    async def fire(self, orders: Any) -> Any:
-        if self.random.random() < 0.2:
-            await asyncio.sleep(self.random.uniform(0, 0.03))
-        return await super().fire(orders)
+    store.fire = late  # type: ignore[method-assign]
+    return store
 
 
 class Notes:
@@ -177,7 +180,8 @@ async def submit(registry: Registry, random: Random, number: int) -> Any:
         return await registry["flaky"].submit(number)
     if kind < 0.85:
         return await registry["extract"].submit(number)
-    return await registry["serial"].submit(f"key-{random.randrange(8)}")
+    serial = registry["serial"] if kind < 0.95 else registry["serial"].using(delay="20ms")
+    return await serial.submit(f"key-{random.randrange(8)}")
 
 
 async def produce(registry: Registry, notes: Notes, random: Random, enough: Path) -> None:
@@ -215,9 +219,9 @@ async def main(orders: Orders) -> None:
     folder, random = Path(orders.folder), Random(f"{orders.seed} {orders.name}")
     notes = Notes(folder, orders.name)
     registry = declared(notes, random, orders)
-    store = SQLiteStore(orders.path)
+    store = store_for(orders.url)
     if orders.tasks:
-        registry, store = racing(notes, random, orders), StaleStore(orders.path)
+        registry, store = racing(notes, random, orders), stale(store, random)
     async with Scheduler(store, registry=registry, tz="UTC", max_running=IN_FLIGHT) as scheduler:
         (folder / f"ready-{orders.name}").touch()
         if orders.act == "declare":

@@ -17,20 +17,19 @@ from uuid import UUID
 import pytest
 from pydantic import BaseModel
 
+from addresses import Place, new_url
 from asyncsched import Registry, Retry, Run, Scheduler
 from asyncsched.errors import ArgumentsError, MisuseError
 from asyncsched.run import RunStatus
-from asyncsched.stores import MemoryStore, RunFilter, Store
-from asyncsched.stores.sqlite import SQLiteStore
+from asyncsched.stores import RunFilter
 
 Make = Callable[..., Scheduler]
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def make(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
+@pytest.fixture
+def make(place: Place) -> Make:
     """Makes a scheduler, each time at the same store."""
-    store: Store = MemoryStore() if request.param == "memory" else SQLiteStore(tmp_path / "jobs.db")
-    return lambda registry, **options: Scheduler(store, registry=registry, **options)
+    return place.scheduler
 
 
 def processes(text: str, count: int, *args: object) -> list[Any]:
@@ -114,7 +113,7 @@ async def count(number: int) -> None:
     await asyncio.sleep(0.001)
 
 async def main() -> None:
-    async with Scheduler("sqlite:///" + sys.argv[1], registry=registry, max_running=20) as scheduler:
+    async with Scheduler(sys.argv[1], registry=registry, max_running=20) as scheduler:
         while await scheduler.runs.list(status=["PENDING", "RUNNING"], limit=1):
             await asyncio.sleep(0.02)
     print(json.dumps(started))
@@ -130,9 +129,10 @@ async def test_pq5_of_eight_processes_one_runs_each_of_a_thousand_runs(tmp_path:
     @registry.task(id="count", keep=10_000)
     async def count(number: int) -> None: ...
 
-    async with Scheduler(f"sqlite:///{tmp_path / 'jobs.db'}", registry=registry, roles=()):
+    url = new_url("sqlite", tmp_path)
+    async with Scheduler(url, registry=registry, roles=()):
         await count.submit_many([(number,) for number in range(1_000)])
-    started = await asyncio.to_thread(processes, EIGHT, 8, tmp_path / "jobs.db")
+    started = await asyncio.to_thread(processes, EIGHT, 8, url)
     assert Counter(number for one in started for number in one) == dict.fromkeys(range(1_000), 1)
     assert sum(map(bool, started)) > 1
 
@@ -145,14 +145,14 @@ async def test_pq5_what_is_ready_starts_by_priority_then_due_then_as_it_was_subm
     async def note(name: str) -> None:
         order.append(name)
 
-    soon = datetime.now(UTC) + timedelta(milliseconds=300)
+    soon = datetime.now(UTC) + timedelta(seconds=2)
     async with make(registry, roles=()):
         await note.using(at=soon + timedelta(milliseconds=2)).submit("due after that")
         await note.using(at=soon + timedelta(milliseconds=1)).submit("due first")
         for name in ("submitted first", "submitted then"):
             await note.using(at=soon + timedelta(milliseconds=3)).submit(name)
         await note.using(at=soon + timedelta(milliseconds=4), priority=1).submit("urgent")
-    await asyncio.sleep(0.35)
+        await asyncio.sleep((soon - datetime.now(UTC)).total_seconds() + 0.05)
     async with make(registry, max_running=1) as scheduler:
         await scheduler.idle()
     assert order == ["urgent", "due first", "due after that", "submitted first", "submitted then"]
@@ -168,7 +168,7 @@ async def test_pq6_what_has_ended_is_history_and_kept_by_count_or_by_age(make: M
     @registry.task(id="none", keep=0)
     async def none() -> None: ...
 
-    @registry.task(id="brief", keep="300ms")
+    @registry.task(id="brief", keep="2s")
     async def brief() -> None: ...
 
     @registry.task(id="usual")
@@ -338,7 +338,7 @@ async def tick() -> None:
     await mail.submit()
 
 async def main() -> None:
-    async with Scheduler("sqlite:///" + sys.argv[1], registry=registry) as scheduler:
+    async with Scheduler(sys.argv[1], registry=registry) as scheduler:
         while len(await scheduler.runs.list(task="tick", status="SUCCESS")) < 10:
             await asyncio.sleep(0.05)
         await scheduler.idle()
@@ -350,8 +350,9 @@ asyncio.run(main())
 
 @pytest.mark.feature("PQ15")
 async def test_pq15_a_timed_task_at_three_processes_submits_one_job_for_each_fire(tmp_path: Path) -> None:
-    await asyncio.to_thread(processes, THREE, 3, tmp_path / "jobs.db")
-    async with Scheduler(f"sqlite:///{tmp_path / 'jobs.db'}", registry=Registry(), roles=()) as looking:
+    url = new_url("sqlite", tmp_path)
+    await asyncio.to_thread(processes, THREE, 3, url)
+    async with Scheduler(url, registry=Registry(), roles=()) as looking:
         mails = await looking.runs.list(task="mail", limit=1_000)
     assert [run.status for run in mails] == [RunStatus.SUCCESS] * 10
 
@@ -401,7 +402,7 @@ async def slow() -> None:
     await asyncio.sleep(60)
 
 async def main() -> None:
-    async with Scheduler("sqlite:///" + sys.argv[1], registry=registry, roles={"run"}, shutdown_timeout="0s"):
+    async with Scheduler(sys.argv[1], registry=registry, roles={"run"}, shutdown_timeout="0s"):
         await asyncio.to_thread(sys.stdin.read)
     print("null")
 
@@ -410,8 +411,8 @@ asyncio.run(main())
 
 
 @pytest.mark.feature("PE3")
-async def test_pe3_results_and_errors_of_another_process_are_awaited_here(tmp_path: Path) -> None:
-    registry, path = Registry(), tmp_path / "jobs.db"
+async def test_pe3_results_and_errors_of_another_process_are_awaited_here(shared: Place) -> None:
+    registry = Registry()
 
     @registry.task(id="divide")
     async def divide(a: int, b: int) -> float: ...
@@ -419,8 +420,8 @@ async def test_pe3_results_and_errors_of_another_process_are_awaited_here(tmp_pa
     @registry.task(id="slow")
     async def slow() -> None: ...
 
-    command = [sys.executable, "-c", WORKER, str(path)]
-    async with Scheduler(f"sqlite:///{path}", registry=registry, roles={"fire"}) as web, asyncio.timeout(30):
+    command = [sys.executable, "-c", WORKER, shared.url]
+    async with shared.scheduler(registry, roles={"fire"}) as web, asyncio.timeout(30):
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as worker:
             try:
                 run = await divide.submit(3, 2)
@@ -441,8 +442,8 @@ async def test_pe3_results_and_errors_of_another_process_are_awaited_here(tmp_pa
 
 
 @pytest.mark.feature("PE3")
-async def test_pe3_a_run_that_others_submit_and_run_is_awaited_by_who_got_it_by_its_id(tmp_path: Path) -> None:
-    registry, path = Registry(), tmp_path / "jobs.db"
+async def test_pe3_a_run_that_others_submit_and_run_is_awaited_by_who_got_it_by_its_id(shared: Place) -> None:
+    registry = Registry()
 
     @registry.task(id="count")
     async def count(seconds: float) -> str:
@@ -461,15 +462,15 @@ async def count(seconds: float) -> str:
     return "over"
 
 async def main() -> None:
-    async with Scheduler("sqlite:///" + sys.argv[1], registry=registry):
+    async with Scheduler(sys.argv[1], registry=registry):
         run = await count.submit(0.5)
         print(run.id, flush=True)
         await run
 
 asyncio.run(main())
 """
-    async with Scheduler(f"sqlite:///{path}", registry=registry, roles=()) as looking, asyncio.timeout(30):
-        with subprocess.Popen([sys.executable, "-c", text, str(path)], stdout=subprocess.PIPE, text=True) as other:
+    async with shared.scheduler(registry, roles=()) as looking, asyncio.timeout(30):
+        with subprocess.Popen([sys.executable, "-c", text, shared.url], stdout=subprocess.PIPE, text=True) as other:
             assert other.stdout is not None
             run_id = (await asyncio.to_thread(other.stdout.readline)).strip()
             run = await looking.runs.get(run_id)

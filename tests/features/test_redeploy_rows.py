@@ -6,20 +6,16 @@ import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from addresses import Place
 from asyncsched import Registry, RunStatus, Scheduler, Task
 from asyncsched.events import Event, TaskAdded, TaskChanged, TaskOverridden, TaskRenamed, TaskUnknown
-from asyncsched.stores import MemoryStore, Store
-from asyncsched.stores.sqlite import SQLiteStore
 from asyncsched.triggers import Cron
 
-SOON = 5.0
-
-STORES = ["memory", "sqlite"]
+SOON = 15.0
 
 
 def tasks(*given: Task[..., Any]) -> Registry:
@@ -29,19 +25,19 @@ def tasks(*given: Task[..., Any]) -> Registry:
     return registry
 
 
-@pytest.fixture
-def deploy(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Scheduler]:
+def deploys(place: Place) -> Callable[..., Scheduler]:
     """Makes the scheduler of a program with these tasks; all of them have one store."""
-    memory = MemoryStore()
-
-    def make(*given: Task[..., Any], **options: Any) -> Scheduler:
-        store: Store = memory if request.param == "memory" else SQLiteStore(tmp_path / "jobs.db", synchronous="normal")
-        return Scheduler(store, registry=tasks(*given), tz="UTC", **options)
-
-    return make
+    return lambda *given, **options: place.scheduler(tasks(*given), tz="UTC", **options)
 
 
-every_store = pytest.mark.parametrize("deploy", STORES, indirect=True)
+@pytest.fixture
+def deploy(place: Place) -> Callable[..., Scheduler]:
+    return deploys(place)
+
+
+@pytest.fixture
+def deploy_shared(shared: Place) -> Callable[..., Scheduler]:
+    return deploys(shared)
 
 
 def heard(scheduler: Scheduler, *kinds: type[Event]) -> list[Any]:
@@ -63,7 +59,6 @@ async def add(a: int, b: int = 1) -> int:
 async def tick() -> None: ...
 
 
-@every_store
 @pytest.mark.feature("NB18")
 async def test_nb18_a_renamed_task_takes_over_its_runs_its_rhythm_and_its_overrides(deploy: Any) -> None:
     async with deploy(Task(add, id="old"), Task(tick, every="1h", id="tick"), queues=[]) as before:
@@ -87,10 +82,9 @@ async def test_nb18_a_renamed_task_takes_over_its_runs_its_rhythm_and_its_overri
         assert len(await again.runs.list(task="new", status="SUCCESS")) == 2
 
 
-@pytest.mark.parametrize("deploy", ["sqlite"], indirect=True)  # in memory nothing is read back
 @pytest.mark.feature("NB18")
-async def test_nb18_old_arguments_run_under_the_new_id_by_an_upgrade(deploy: Any) -> None:
-    async with deploy(Task(add, id="old"), queues=[]) as before:
+async def test_nb18_old_arguments_run_under_the_new_id_by_an_upgrade(deploy_shared: Any) -> None:
+    async with deploy_shared(Task(add, id="old"), queues=[]) as before:
         run = await (await before.tasks.get("old")).submit(1, b=2)
         broken = await (await before.tasks.get("old")).submit(5)
         run_id, broken_id = run.id, broken.id
@@ -99,7 +93,7 @@ async def test_nb18_old_arguments_run_under_the_new_id_by_an_upgrade(deploy: Any
     async def greet(name: str, *, times: int) -> str:
         return name * times
 
-    async with deploy(Task(greet, id="new", aliases=["old"])) as unready:
+    async with deploy_shared(Task(greet, id="new", aliases=["old"])) as unready:
         parked = await parked_of(unready, "new", 2)
         assert {each.id for each in parked} == {run_id, broken_id}
         explained = str(await unready.tasks.explain("new"))
@@ -109,7 +103,7 @@ async def test_nb18_old_arguments_run_under_the_new_id_by_an_upgrade(deploy: Any
     def upgrade(given: dict[str, Any]) -> dict[str, Any]:
         return {"name": "ho", "times": given["b"]}
 
-    async with deploy(Task(greet, id="new", aliases=["old"], upgrade=upgrade)) as ready:
+    async with deploy_shared(Task(greet, id="new", aliases=["old"], upgrade=upgrade)) as ready:
         assert await ready.runs.wait(run_id, within="5s") == "hoho"
         (parked_one,) = await parked_of(ready, "new", 1)
         assert (parked_one.id, parked_one.status) == (broken_id, "PENDING")
@@ -127,7 +121,6 @@ async def parked_of(scheduler: Scheduler, task: str, count: int) -> list[Any]:
             await asyncio.sleep(0.02)
 
 
-@every_store
 @pytest.mark.feature("NB19")
 async def test_nb19_what_operators_put_outlives_a_redeploy_and_shows_as_theirs(deploy: Any) -> None:
     async with deploy(Task(tick, every="1h", id="paused"), Task(tick, every="1h", id="moved")) as before:
@@ -155,7 +148,6 @@ async def test_nb19_what_operators_put_outlives_a_redeploy_and_shows_as_theirs(d
         assert await after.tasks.reset("moved") is False
 
 
-@every_store
 @pytest.mark.feature("NB19")
 async def test_nb19_a_task_that_no_node_declares_is_retired_with_its_reason(deploy: Any) -> None:
     async with deploy(Task(tick, every="100ms", id="gone"), Task(tick, every="1h", id="stays")):
@@ -179,10 +171,9 @@ async def test_nb19_a_task_that_no_node_declares_is_retired_with_its_reason(depl
 
 
 @pytest.mark.feature("NB19")
-async def test_nb19_all_nodes_at_a_store_follow(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/jobs.db"
+async def test_nb19_all_nodes_at_a_store_follow(shared: Place) -> None:
     one, other = (tasks(Task(tick, every="1h", id="tick", max_running=3)) for _ in range(2))
-    async with Scheduler(url, registry=one, tz="UTC") as here, Scheduler(url, registry=other, tz="UTC") as there:
+    async with shared.scheduler(one, tz="UTC") as here, shared.scheduler(other, tz="UTC") as there:
         grid = one["tick"].next_fire
         told = heard(here, TaskOverridden)
         await there.tasks.override("tick", cron="0 4 * * *", max_running=2, priority=-1)
@@ -200,12 +191,11 @@ async def test_nb19_all_nodes_at_a_store_follow(tmp_path: Path) -> None:
 
 
 @pytest.mark.feature("NB19")
-async def test_nb19_nobody_retires_what_another_node_declares(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/jobs.db"
+async def test_nb19_nobody_retires_what_another_node_declares(shared: Place) -> None:
     web, worker = tasks(Task(tick, every="1h", id="web")), tasks(Task(add, id="worker"))
-    async with Scheduler(url, registry=web) as here:
+    async with shared.scheduler(web) as here:
         told = heard(here, TaskUnknown)
-        async with Scheduler(url, registry=worker, queues=[]):
+        async with shared.scheduler(worker, queues=[]):
             assert [each.retired for each in await here.tasks.stored()] == [False, False]
             await worker["worker"].submit(1)
             await asyncio.sleep(0.1)
@@ -214,12 +204,11 @@ async def test_nb19_nobody_retires_what_another_node_declares(tmp_path: Path) ->
         assert [(event.task, event.waiting) for event in told] == [("worker", 1)]
         assert [each.retired for each in await here.tasks.stored()] == [False, True]
         assert [each.parked for each in await here.tasks.stored()] == [0, 1]
-        async with Scheduler(url, registry=worker):
+        async with shared.scheduler(worker):
             await worker["worker"].submit(5)
             await soon(lambda: len(worker["worker"].history) == 2)
 
 
-@every_store
 @pytest.mark.feature("TC23")
 async def test_tc23_runs_of_an_unknown_task_wait_and_run_when_it_is_back(deploy: Any) -> None:
     async with deploy(Task(add, id="sum"), queues=[]) as before:
@@ -244,28 +233,26 @@ async def test_tc23_runs_of_an_unknown_task_wait_and_run_when_it_is_back(deploy:
 
 
 @pytest.mark.feature("TC25")
-@pytest.mark.parametrize("deploy", ["sqlite"], indirect=True)
-async def test_tc25_counts_and_metadata_outlive_the_program(deploy: Any) -> None:
+async def test_tc25_counts_and_metadata_outlive_the_program(deploy_shared: Any) -> None:
     metadata = {"owner": "ops", "levels": [1, 2]}
-    async with deploy(Task(add, id="sum", metadata=metadata)) as before:
+    async with deploy_shared(Task(add, id="sum", metadata=metadata)) as before:
         runs = await (await before.tasks.get("sum")).submit_many([(number,) for number in range(50)])
         await asyncio.gather(*runs)
-    async with deploy(Task(add, id="sum", metadata=metadata)) as after:
+    async with deploy_shared(Task(add, id="sum", metadata=metadata)) as after:
         assert len(await after.runs.list(task="sum", status="SUCCESS")) == 50
         task = await after.tasks.get("sum")
         assert (len(task.history), task.metadata) == (50, metadata)
-    async with deploy() as looking:
+    async with deploy_shared() as looking:
         (stored,) = await looking.tasks.stored()
         assert stored.metadata == metadata
 
 
 @pytest.mark.feature("TC3")
-@pytest.mark.parametrize("deploy", ["sqlite"], indirect=True)
-async def test_tc3_a_reloaded_trigger_keeps_the_rules_of_its_zone(deploy: Any) -> None:
+async def test_tc3_a_reloaded_trigger_keeps_the_rules_of_its_zone(deploy_shared: Any) -> None:
     dublin = Task(tick, trigger=Cron("0 0 18 * * *"), tz="Europe/Dublin", id="six")
-    async with deploy(dublin):
+    async with deploy_shared(dublin):
         pass
-    async with deploy() as looking:
+    async with deploy_shared() as looking:
         (stored,) = await looking.tasks.stored()
     assert stored.trigger.tz == "Europe/Dublin"
     first = list(islice(stored.trigger.upcoming(datetime(2025, 3, 29, 19, tzinfo=UTC)), 2))
@@ -273,23 +260,21 @@ async def test_tc3_a_reloaded_trigger_keeps_the_rules_of_its_zone(deploy: Any) -
 
 
 @pytest.mark.feature("TC19")
-@pytest.mark.parametrize("deploy", ["sqlite"], indirect=True)
-async def test_tc19_a_reloaded_cron_line_means_what_it_meant(deploy: Any) -> None:
+async def test_tc19_a_reloaded_cron_line_means_what_it_meant(deploy_shared: Any) -> None:
     declared = Task(tick, cron="0 12 1 * MON", id="rare")
-    async with deploy(declared) as scheduler:
+    async with deploy_shared(declared) as scheduler:
         served = [at for _task, at in await scheduler.tasks.next_fires(50)]
-    async with deploy(declared) as scheduler:
+    async with deploy_shared(declared) as scheduler:
         assert [at for _task, at in await scheduler.tasks.next_fires(50)] == served
-    async with deploy() as looking:
+    async with deploy_shared() as looking:
         (stored,) = await looking.tasks.stored()
     assert list(islice(stored.trigger.upcoming(served[0] - timedelta(seconds=1)), 50)) == served
 
 
 @pytest.mark.feature("NB19")
-async def test_nb19_what_fell_into_a_pause_that_was_ended_elsewhere_is_recorded_so(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/jobs.db"
+async def test_nb19_what_fell_into_a_pause_that_was_ended_elsewhere_is_recorded_so(shared: Place) -> None:
     fires, asks = (tasks(Task(tick, every="100ms", id="tick")) for _ in range(2))
-    async with Scheduler(url, registry=fires) as here, Scheduler(url, registry=asks, roles={"run"}) as there:
+    async with shared.scheduler(fires) as here, shared.scheduler(asks, roles={"run"}) as there:
         await there.tasks.pause("tick")
         await soon(lambda: fires["tick"].next_fire is None)
         await asyncio.sleep(0.35)

@@ -1,4 +1,4 @@
-"""The rows of features about stores that outlive the process, on SQLite: real files, real processes, real kills."""
+"""The rows of features about stores that outlive the process: real files and servers, real processes, real kills."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from typing import Any
 
 import pytest
 
+from addresses import Place
 from asyncsched import Registry, Scheduler, Task
 from asyncsched.clock import SystemClock
 from asyncsched.errors import ArgumentsError
 from asyncsched.events import TaskChanged
 from asyncsched.run import RunStatus
-from asyncsched.stores.sqlite import SQLiteStore
 
 TICKS = """
 import asyncio, json, sys
@@ -36,7 +36,7 @@ async def tick() -> int:
     return 1
 
 async def main() -> None:
-    scheduler = Scheduler("sqlite:///" + sys.argv[1], registry=registry)
+    scheduler = Scheduler(sys.argv[1], registry=registry)
     scheduler.events.on([RunEnded], lambda event: print("ended", event.run.id, flush=True))
     async with scheduler:
         known = await scheduler.runs.list(task="tick", limit=1_000)
@@ -94,25 +94,24 @@ def told(running: subprocess.Popen[str], word: str) -> str:
     raise AssertionError(running.stderr.read())
 
 
-async def fires_of(path: Path, task: str) -> list[Any]:
-    """The runs and skips of a task's fires that the file has."""
-    async with Scheduler(f"sqlite:///{path}", registry=Registry(), queues=[]) as looking:
+async def fires_of(url: str, task: str) -> list[Any]:
+    """The runs and skips of a task's fires that the store has."""
+    async with Scheduler(url, registry=Registry(), queues=[]) as looking:
         runs = await looking.runs.list(task=task, limit=100_000)
     return [run for run in runs if run.scheduled_us is not None]
 
 
 @pytest.mark.feature("EA20")
-async def test_ea20_after_kill_9_tasks_runs_and_the_grid_are_what_they_were(tmp_path: Path) -> None:
-    path = tmp_path / "jobs.db"
+async def test_ea20_after_kill_9_tasks_runs_and_the_grid_are_what_they_were(shared: Place) -> None:
     ended: set[str] = set()
     for kill in range(2):
-        with program(TICKS, path) as running:
+        with program(TICKS, shared.url) as running:
             known = json.loads(told(running, "known"))
             assert ended <= {run_id for run_id, _at, status in known if status == "SUCCESS"}
             assert bool(known) == (kill > 0)
             ended |= {told(running, "ended") for _ in range(3)}
             os.kill(running.pid, signal.SIGKILL)
-    runs = await fires_of(path, "tick")
+    runs = await fires_of(shared.url, "tick")
     assert ended <= {run.id for run in runs if run.status is RunStatus.SUCCESS}
     assert max(Counter(run.scheduled_us for run in runs).values()) == 1
     assert len({run.scheduled_us % 100_000 for run in runs}) == 1
@@ -128,11 +127,11 @@ def hourly(every: str = "1h") -> Registry:
 
 
 @pytest.mark.feature("LS24")
-async def test_ls24_an_unchanged_trigger_keeps_its_grid_a_changed_one_is_armed_anew_and_told(tmp_path: Path) -> None:
+async def test_ls24_an_unchanged_trigger_keeps_its_grid_a_changed_one_is_armed_anew_and_told(shared: Place) -> None:
     seen: list[Any] = []
     fires = []
     for every in ("1h", "1h", "30m"):
-        scheduler = Scheduler(f"sqlite:///{tmp_path / 'jobs.db'}", registry=hourly(every))
+        scheduler = shared.scheduler(hourly(every))
         scheduler.events.on([TaskChanged], seen.append)
         async with scheduler:
             fires.append((await scheduler.tasks.next_fires())[0][1])
@@ -160,7 +159,7 @@ async def test_ls28_what_is_overdue_at_a_restart_is_one_late_run(tmp_path: Path)
 async def test_nb14_of_four_processes_at_one_file_each_fire_is_one_run(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     await asyncio.to_thread(share, path, 0, 3.0)
-    fires = await fires_of(path, "tick")
+    fires = await fires_of(f"sqlite:///{path}", "tick")
     instants = sorted(run.scheduled_us for run in fires)
     assert len(instants) >= 8
     assert instants == list(range(instants[0], instants[-1] + 1, 250_000))
@@ -215,7 +214,8 @@ async def test_pa18_a_closure_is_a_task_and_what_cannot_be_stored_is_refused_by_
 
 
 @pytest.mark.feature("PQ2")
-async def test_pq2_many_who_open_a_new_file_at_once_make_one_schema(tmp_path: Path) -> None:
-    stores = [SQLiteStore(tmp_path / "jobs.db") for _ in range(8)]
-    await asyncio.gather(*(store.open(f"n{number}", SystemClock()) for number, store in enumerate(stores)))
-    await asyncio.gather(*(store.close() for store in stores))
+async def test_pq2_many_who_open_a_new_store_at_once_make_one_schema(shared: Place) -> None:
+    nodes = [shared.scheduler(hourly(), node=f"n{number}") for number in range(8)]
+    await asyncio.gather(*(node.start() for node in nodes))
+    assert await asyncio.gather(*(node.tasks.stored() for node in nodes)) == [await nodes[0].tasks.stored()] * 8
+    await asyncio.gather(*(node.stop() for node in nodes))

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from addresses import SHARED, new_url
 from asyncsched import Registry, Retry, Scheduler, Task, current_run
 from asyncsched._engine.timer import HopAlarm
 from asyncsched.clock import Alarm, SystemClock, to_us
@@ -262,7 +263,7 @@ FLOW = """
 import asyncio, sys
 from asyncsched import Registry, Scheduler, Task, result_of
 
-path, hang = sys.argv[1:]
+url, hang = sys.argv[1:]
 registry = Registry()
 
 async def extract() -> list[int]:
@@ -284,7 +285,7 @@ registry.register(Task(transform, id="transform", depends_on=["extract"]))
 final = registry.register(Task(load, id="load", depends_on=["transform"]))
 
 async def main() -> None:
-    async with Scheduler("sqlite:///" + path, registry=registry):
+    async with Scheduler(url, registry=registry):
         print("result", await (await final.next_run()), flush=True)
 
 asyncio.run(main())
@@ -293,23 +294,35 @@ asyncio.run(main())
 
 @pytest.mark.feature("NB15")
 def test_nb15_a_flow_whose_process_was_killed_after_the_first_of_three_goes_on_with_the_second(tmp_path: Path) -> None:
-    with program(FLOW, tmp_path / "jobs.db", "hang") as killed:
+    url = new_url("sqlite", tmp_path)
+    with program(FLOW, url, "hang") as killed:
         assert [told(killed), told(killed)] == [["extract"], ["transform"]]
-    with program(FLOW, tmp_path / "jobs.db", "go") as again:
+    with program(FLOW, url, "go") as again:
         out, err = again.communicate(timeout=30)
     assert out.split("\n") == ["transform", "load", "result 7", ""], err
 
 
 @pytest.mark.feature("NB15")
-@pytest.mark.parametrize("point", ["followers", "settle-before-commit", "settle-after-commit", "finish-after-commit"])
+@pytest.mark.parametrize(
+    ("kind", "point"),
+    [
+        ("sqlite", "followers"),
+        ("sqlite", "settle-before-commit"),
+        ("sqlite", "settle-after-commit"),
+        ("sqlite", "finish-after-commit"),
+        ("postgres", "followers"),
+        ("redis", "followers"),
+    ],
+)
 def test_nb15_a_crash_between_an_end_and_what_follows_from_it_is_healed_at_the_start(
-    tmp_path: Path, point: str
+    tmp_path: Path, kind: str, point: str
 ) -> None:
-    with program(FLOW, tmp_path / "jobs.db", "go", ASYNCSCHED_CRASH_AT=point) as killed:
+    url = new_url(kind, tmp_path)
+    with program(FLOW, url, "go", ASYNCSCHED_CRASH_AT=point) as killed:
         before, _err = killed.communicate(timeout=30)
     assert killed.returncode == -9
     assert before.split() == ["extract"]
-    with program(FLOW, tmp_path / "jobs.db", "go") as again:
+    with program(FLOW, url, "go") as again:
         out, err = again.communicate(timeout=30)
     assert out.split("\n") == ["transform", "load", "result 7", ""], err
 
@@ -380,7 +393,7 @@ async def pays() -> str:
     return "paid"
 
 async def main() -> None:
-    async with Scheduler("sqlite:///" + sys.argv[1], registry=registry) as scheduler:
+    async with Scheduler(sys.argv[1], registry=registry) as scheduler:
         if len(sys.argv) > 2:
             await scheduler.tasks.run_now(sys.argv[2])
         await scheduler.idle()
@@ -396,11 +409,11 @@ asyncio.run(main())
 @pytest.mark.feature("EA23")
 @pytest.mark.feature("PQ7")
 def test_ea23_pq7_a_retry_whose_process_was_killed_meanwhile_goes_on_at_its_instant(tmp_path: Path) -> None:
-    path = tmp_path / "jobs.db"
-    with program(RETRIES, path, "fails") as killed:
+    url = new_url("sqlite", tmp_path)
+    with program(RETRIES, url, "fails") as killed:
         before = [told(killed) for _ in range(2)]
         time.sleep(0.1)  # its failure is on the disk, and the next attempt is a second away
-    with program(RETRIES, path) as again:
+    with program(RETRIES, url) as again:
         after = [told(again) for _ in range(3)]
     assert [line[2] for line in before + after[:2]] == ["1", "2", "3", "4"]
     at = [float(line[4]) for line in before + after[:2]]
@@ -411,22 +424,23 @@ def test_ea23_pq7_a_retry_whose_process_was_killed_meanwhile_goes_on_at_its_inst
 
 @pytest.mark.feature("EA23")
 def test_ea23_an_instant_that_the_function_asked_for_outlives_the_process_too(tmp_path: Path) -> None:
-    path = tmp_path / "jobs.db"
-    with program(RETRIES, path, "asks") as killed:
+    url = new_url("sqlite", tmp_path)
+    with program(RETRIES, url, "asks") as killed:
         first = told(killed)
         time.sleep(0.1)
-    with program(RETRIES, path) as again:
+    with program(RETRIES, url) as again:
         second, over = told(again), told(again)
     assert float(second[4]) - float(first[4]) >= 1.5
     assert (second[2], over) == ("2", ["over", "SUCCESS", "2"])
 
 
 @pytest.mark.feature("NB20")
-def test_nb20_at_a_file_one_key_for_what_fails_is_killed_and_succeeds(tmp_path: Path) -> None:
-    path = tmp_path / "jobs.db"
-    with program(RETRIES, path, "pays") as killed:
+@pytest.mark.parametrize("kind", SHARED)
+def test_nb20_one_key_for_what_fails_is_killed_and_succeeds(tmp_path: Path, kind: str) -> None:
+    url = new_url(kind, tmp_path, lease="3s")
+    with program(RETRIES, url, "pays") as killed:
         before = [told(killed) for _ in range(2)]
-    with program(RETRIES, path) as again:
+    with program(RETRIES, url) as again:
         last, over = told(again), told(again)
     assert len({line[1] for line in [*before, last]}) == 1
     # What the killed process began counts for nothing, so the attempt keeps its number; its token is a greater one.

@@ -187,7 +187,7 @@ def test_a_retry_checks_its_own(options: dict[str, Any], says: str) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"store": "mysql://x"}, "store='mysql://x': give 'memory://', 'sqlite:///jobs.db'"),
+        ({"store": "mysql://x"}, "store='mysql://x': give 'memory://', 'sqlite:///jobs.db', 'postgresql://"),
         ({"tz": "Mars/Base"}, "unknown time zone 'Mars/Base'"),
         ({"shutdown_timeout": 5}, "shutdown_timeout=5: give a timedelta or a text"),
         ({"shutdown_timeout": "5"}, "shutdown_timeout='5' is not a duration"),

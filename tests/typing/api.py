@@ -24,6 +24,7 @@ from asyncsched import (
     Scheduler,
     Shell,
     Task,
+    Transaction,
     UpstreamFailed,
     after,
     at,
@@ -39,6 +40,7 @@ from asyncsched import (
 from asyncsched.backfill import Backfill
 from asyncsched.events import Event, RunEnded, RunStarted, SchedulerStopping
 from asyncsched.explanation import Explanation
+from asyncsched.nodes import StoredNode
 from asyncsched.triggers import Cron, Daily, Every
 
 
@@ -164,6 +166,16 @@ async def a_resource_with_a_default_needs_no_argument() -> None:
     assert_type(await (await has_a_resource.submit(1)), float)
     assert_type(await has_a_resource(1, 2.5), float)
     Depends(open_db, scope="node")  # type: ignore[arg-type]
+
+
+@task
+async def has_a_transaction(number: int, tx: Transaction = injected) -> int:
+    await tx.execute("INSERT INTO numbers VALUES ($1)", number)
+    return number
+
+
+async def a_transaction_with_a_default_needs_no_argument(connection: object) -> None:
+    assert_type(await (await has_a_transaction.using(connection=connection).submit(1)), int)
 
 
 def registries_and_schedulers_are_told_what_is_around_runs(scheduler: Scheduler, registry: Registry) -> None:
@@ -305,6 +317,8 @@ async def a_scheduler_is_entered() -> AsyncIterator[Event]:
         assert_type(scheduler, Scheduler)
         assert_type(await scheduler.tasks.list(), list[Task[..., Any]])
         assert_type(await scheduler.tasks.next_fires(3), list[tuple[str, datetime]])
+        assert_type(await scheduler.nodes.list(), list[StoredNode])
+        assert_type(await scheduler.nodes.drain("x"), StoredNode)
         assert_type(await scheduler.runs.get("x"), Run[Any])
         (run,) = await scheduler.runs.list(status=["FAILED", RunStatus.CANCELLED])
         assert_type(run.status, RunStatus)

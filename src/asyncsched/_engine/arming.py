@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
 
 from asyncsched._engine.bus import Events
 from asyncsched._engine.firing import Firing
@@ -24,6 +26,7 @@ from asyncsched.stores import FOREVER, Amendment, Declared, Reconciled, Standing
 from asyncsched.task import Task
 from asyncsched.triggers import Binding, Never, Trigger
 
+T = TypeVar("T")
 log = logging.getLogger("asyncsched.engine")
 
 # Tasks that are declared to the store at once: what is told of 100,000 in one piece takes 50 MB for a moment, most of
@@ -55,6 +58,7 @@ class Arming:
         self._bus = bus
         self._clock = clock
         self._firing = firing
+        firing.follow = self.follow
         self._tz = tz
         self._home = home
         self._around = around
@@ -107,6 +111,22 @@ class Arming:
         for kind, ids in ((TaskAdded, found.added), (TaskChanged, found.changed)):
             for task_id in ids if self._bus.hears(kind) else ():
                 self._bus.tell(kind(at_us=now_us, task=task_id))
+
+    async def declare_again(self) -> None:
+        """Let a store that may have forgotten them know the tasks that are served, each from where it stood here."""
+        now_us = self._clock.now_us()
+        for some in _in_pieces(list(self._living.tasks.values())):
+            found = await self._store.reconcile([self._as_it_stands(armed, now_us) for armed in some])
+            for standing in found.standings:
+                if (armed := self._living.tasks.get(standing.task)) is not None:
+                    self.follow(armed, standing)
+
+    def _as_it_stands(self, armed: ArmedTask, now_us: int) -> Declared:
+        """What code declares; as far as that is what the task fires by, on the grid and from the watermark of now."""
+        declared = self.declare(armed.task, now_us)
+        if armed.trigger is None or armed.coded is not None:
+            return declared
+        return replace(declared, trigger=armed.trigger, next_us=armed.next_us)
 
     def _counts(self, task: Task[..., Any]) -> bool:
         """Whether its runs on their way must be known before they are claimed: they decide about others."""
@@ -195,6 +215,13 @@ class Arming:
         """The coming fires of the task, in microseconds, also where they come in another process of the host."""
         return armed.fires(self._clock.now_us() if self._firing.standing_by else None)
 
+    def preview(self, task_id: str, count: int) -> list[datetime]:
+        """The next ``count`` fires of a task, in its zone; none for a task that is not served here."""
+        armed = self._living.tasks.get(task_id)
+        if armed is None:
+            return []
+        return [from_us(at_us).astimezone(armed.zone) for at_us in islice(self.fires(armed), count)]
+
     async def pause(self, armed: ArmedTask, until: datetime | None, note: str | None) -> None:
         """Let no fire of the task become a run until then, or without end."""
         until_us = FOREVER if until is None else instant_us(armed, until)
@@ -208,7 +235,6 @@ class Arming:
         if armed.paused_until_us is None:
             return
         now_us = self._clock.now_us()
-        armed.skip_to_us = min(armed.paused_until_us, now_us)
         await self.amend(armed, lambda stands: Amendment(None, stands.skip_us))
         self._bus.tell(TaskResumed(at_us=now_us, task=armed.task.id))
 
@@ -235,8 +261,8 @@ class Arming:
         """Serve the task from where it stands by now."""
         before_us = armed.paused_until_us
         armed.stand(standing)
-        if before_us is not None and armed.paused_until_us is None and armed.skip_to_us is None:
-            armed.skip_to_us = min(before_us, self._clock.now_us())  # its pause was ended elsewhere
+        if before_us is not None and armed.paused_until_us is None:  # its pause was ended, here or elsewhere
+            armed.skip_to_us = max(armed.skip_to_us or 0, min(before_us, self._clock.now_us()))
         self._set(armed)
 
     def _set(self, armed: ArmedTask) -> None:
@@ -247,6 +273,8 @@ class Arming:
             self._firing.arm(armed)
             return
         self._timer.drop(armed)
+        if armed in self._living.due:  # it has rung, and has not had its turn yet
+            self._living.due.remove(armed)
         if armed.paused_until_us != FOREVER:
             reminder = self._living.reminders[armed] = Reminder(lambda: self._living.resuming.append(armed))
             self._timer.set(reminder, armed.paused_until_us)
@@ -256,7 +284,7 @@ class Arming:
             self._timer.drop(reminder)
 
 
-def _in_pieces(tasks: Sequence[Task[..., Any]]) -> Iterator[Sequence[Task[..., Any]]]:
+def _in_pieces(tasks: Sequence[T]) -> Iterator[Sequence[T]]:
     for start in range(0, len(tasks), _TAKEN_UP):
         yield tasks[start : start + _TAKEN_UP]
 

@@ -43,6 +43,8 @@ class Capacity:
         self.max_running = max_running
         self.queues = queues
         self.groups = groups or {}
+        self.serves = queues is None or bool(queues)
+        """Whether any run may ever be claimed here."""
         limited = max_running is not None or queues is not None or groups
         self._unlimited = None if limited else Free(AT_ONCE, None, None)
 

@@ -77,7 +77,7 @@ class Custody:
 
     def _lose(self, lost: Sequence[Run[Any]]) -> None:
         now_us = self._now_us()
-        warn("other nodes took this one for dead: it goes on as another one, without the %d run(s) it had", len(lost))
+        warn("other nodes took this one for dead, or may have: it goes on without the %d run(s) it had", len(lost))
         self._bus.tell(NodeLost(at_us=now_us, runs=len(lost)))
         for run in lost:
             living = self._living.runs.get(run.id)

@@ -74,6 +74,11 @@ class Cycle:
         self.stirred = True
         self._ring()
 
+    def submitted(self, runs: Sequence[Run[object]]) -> None:
+        """These were submitted to one task: ask the store, unless none can be started here, nor lapses."""
+        if self._capacity.serves or not runs or runs[0].terms.bounds is not None:
+            self.stir()
+
     @property
     def settled(self) -> bool:
         """Whether there is nothing to acknowledge, to claim or to wait for."""
@@ -200,8 +205,10 @@ class Cycle:
         """Take account of attempts that have ended, then let everybody know."""
         tasks, runs = self._living.tasks, self._living.runs
         telling, informing = self._bus.hears(RunEnded), log.isEnabledFor(logging.INFO)
-        for run, _token, settled in accepted:
+        for run, token, settled in accepted:
             living = runs.pop(run.id, None)
+            if living is None and self._living.lost.pop((run.id, token), None) is not None:
+                continue  # given up while it was told: it counts, and the store tells of that as if it ended elsewhere
             status, at_us = run.status, settled.at_us
             if status not in FINAL:
                 if run.error is not None:

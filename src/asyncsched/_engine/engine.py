@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
-from itertools import islice
+from datetime import datetime
 from random import Random
 from typing import Any
 
@@ -21,9 +20,11 @@ from asyncsched._engine.firing import Firing
 from asyncsched._engine.flows import Flows
 from asyncsched._engine.host import HostLock, Standby
 from asyncsched._engine.intake import Intake
+from asyncsched._engine.jumps import follow_jump
 from asyncsched._engine.living import ArmedTask, Living, LivingRun, Reminder
 from asyncsched._engine.outage import Outage
 from asyncsched._engine.places import Places, graph_of
+from asyncsched._engine.presence import Presence, opened
 from asyncsched._engine.resources import Resources
 from asyncsched._engine.roster import Roster
 from asyncsched._engine.runner import Runner
@@ -32,10 +33,9 @@ from asyncsched._engine.timer import Timer
 from asyncsched._engine.turns import Turns
 from asyncsched._engine.upkeep import Upkeep
 from asyncsched._engine.watcher import Watcher
-from asyncsched.clock import SECOND_US, Clock, from_us
+from asyncsched.clock import SECOND_US, Clock
 from asyncsched.errors import MisuseError
 from asyncsched.events import (
-    ClockJumped,
     RunAbandoned,
     SchedulerStarted,
     SchedulerStopped,
@@ -102,13 +102,13 @@ class Engine:
         """Open the store, arm the tasks and begin to fire, or with ``host`` stand by while another has that lock."""
         graph = graph_of(tasks)
         ids = self.ids = RunIds(random or Random())
-        await self.store.open(self.node, self.clock)
+        self.clock = await opened(self.store, self.node, self.clock)
         self._loop = asyncio.get_running_loop()
         told = self._rested, self._failed, Outage(self.bus, self.clock)
         self.turns = Turns(self.store, self.clock, self._turn, *told)
         self.timer = self.turns.timer = Timer(self.clock, self.turns.alarm_rang, self._jumped)
         self.watcher = Watcher(self.living, self.bus, self.clock, None if self.timer.simulated else self._stall_us)
-        self.resources = Resources(self.bus, self.clock.now_us, self._surroundings)
+        self.resources = Resources(self.bus, self.clock.now_us, self._surroundings, self.store)
         try:
             self._make_parts(ids)
             self.store.hint, self.store.serves = self.cycle.stir, self.living.tasks.__contains__
@@ -117,7 +117,7 @@ class Engine:
             self.standby = Standby(host, self.timer, now_us, self.arming.take_over)
             self.firing.standing_by = self.standby.begin() or not self.fires
             self.upkeep = Upkeep(self.living, self.store, self.timer, now_us, random or Random(), self._keep_us)
-            self.sweep = Sweep(self.store, self.timer, now_us, random or Random(), self.flows.sweep)
+            self.sweep = Sweep(self.store, self.timer, now_us, random or Random(), self._look_around)
             await self.roster.take_up(tasks, lambda: self._begin(graph))
             if not self.turns.open:
                 self._begin(graph)
@@ -148,15 +148,17 @@ class Engine:
         around = self.resources.around
         self.arming = Arming(living, timer, store, bus, self.clock, self.firing, self.tz, self, around)
         self.flows = self.firing.flows = self._make_flows(ids)
-        self.intake = Intake(living, store, self.flows, ids, now_us, lambda: self.cycle.stir())
+        self.intake = Intake(living, store, self.flows, ids, now_us, lambda runs: self.cycle.submitted(runs))
         self.cycle = Cycle(
             *(living, timer, store, bus, lambda ended: Runner(timer, self.executors, ended, now_us), now_us),
             *(self.turns.call, self.firing.completed),
             watch=self.watcher.wake,
             capacity=self.capacity,
         )
+        self.presence = Presence(store, bus, self.clock, timer, self.capacity, self.fires, self._claim_no_more)
+        self.firing.doubt = self.presence.doubt
         self.cycle.flows = self.flows
-        self.cycle.heed = self.custody.heed
+        self.cycle.heed = self.store.heed = self.custody.heed
 
     def _make_flows(self, ids: RunIds) -> Flows:
         self.places = Places(self.living)
@@ -193,11 +195,8 @@ class Engine:
             )
 
     def preview(self, task_id: str, count: int) -> list[datetime]:
-        """The next ``count`` fires of a task, in its zone; none for a task that is not served here."""
-        armed = self.living.tasks.get(task_id)
-        if armed is None:
-            return []
-        return [from_us(at_us).astimezone(armed.zone) for at_us in islice(self.arming.fires(armed), count)]
+        """The next ``count`` fires of a task: see ``Arming``."""
+        return self.arming.preview(task_id, count)
 
     async def idle(self) -> None:
         """Return once nothing is due, ready or running."""
@@ -206,9 +205,12 @@ class Engine:
         while self.draining and not (self.stopping or self._quiet()):
             await self._next_turn()
 
+    def _claim_no_more(self) -> None:
+        self.draining, self.cycle.claiming = True, False
+
     async def drain(self) -> None:
         """Claim no more runs; return when none is under way here."""
-        self.draining, self.cycle.claiming = True, False
+        self._claim_no_more()
         while self.living.runs:
             await self._next_turn()
 
@@ -361,6 +363,9 @@ class Engine:
         else:
             if self.roster.stirred:
                 await self.roster.follow()
+                self.presence.stir()
+            if self.presence.stirred:
+                await self.presence.follow()
             for armed in self.living.resuming:
                 await self.arming.resume(armed)
             self.living.resuming.clear()
@@ -376,6 +381,10 @@ class Engine:
         if self.timer.due(now_us):
             self.turns.again = True
 
+    def _look_around(self) -> None:
+        self.flows.sweep()
+        self.presence.stir()
+
     def _await_end(self, living: LivingRun) -> None:
         self.timer.set(living, self.clock.now_us() + _PATIENCE_US)
 
@@ -385,16 +394,7 @@ class Engine:
             self.bus.tell(RunAbandoned(at_us=self.clock.now_us(), task=run.task, run=run))
 
     def _jumped(self, by_us: int) -> None:
-        by = timedelta(microseconds=by_us)
-        how = "forward: it was set, or the machine slept" if by_us > 0 else "back: it was set"
-        warn("the clock jumped by %s, %s", by, how)
-        for living in self.living.runs.values():
-            # A timeout is time that passes for the run, whatever the clock shows.
-            if living.entry and living.due_us is not None:
-                self.timer.set(living, living.due_us + by_us)
-            if living.armed.policy.timed and living.run.first_us is not None:
-                living.run.first_us += by_us
+        follow_jump(by_us, self.living, self.timer, self.bus, self.clock)
         self.cycle.stir()  # a rate is reckoned by the clock
         if self.standby is not None:
             self.standby.jumped()
-        self.bus.tell(ClockJumped(at_us=self.clock.now_us(), by=by))

@@ -19,7 +19,7 @@ from asyncsched.graph import Place
 from asyncsched.ids import RunIds
 from asyncsched.overlap import overlap_verdict
 from asyncsched.run import Run, RunStatus, SkipReason
-from asyncsched.stores import FireOrder, Met, Store
+from asyncsched.stores import FireOrder, Met, Standing, Store
 from asyncsched.triggers import Between, Every, Never, Trigger
 
 # So many overdue fires of one task are counted at once: about 10 ms of work between two turns of the loop.
@@ -50,6 +50,9 @@ class Firing:
         self._ids = ids
         self._cancel = cancel
         self.flows: Flows
+        self.follow: Callable[[ArmedTask, Standing], None]
+        """Called with where a task stands whose fire has lost."""
+        self.doubt: Callable[[], None]
         self._overtaken: dict[str, list[str]] = {}
         """The runs that are cancelled for a new one, by task; as decided, whoever fires."""
         self.standing_by = False
@@ -146,8 +149,7 @@ class Firing:
             self.arm(armed)
             return
         for standing in await self._store.standings([armed.task.id]):  # another node was first
-            armed.stand(standing)
-            self.arm(armed)
+            self.follow(armed, standing)
 
     def _early(self, place: Place, now_us: int) -> bool:
         """Whether tasks above are due as well, and will ring in a coming turn."""
@@ -214,7 +216,7 @@ class Firing:
         if not overdue.walk(_STEPS):
             self._timer.set(armed, now_us)
             return None
-        armed.overdue = armed.skip_to_us = None
+        armed.overdue = None  # and the pause is over once this has been written
         return self._order(armed, Due((), overdue.records()), overdue.next_us, now_us, SkipReason.PAUSED)
 
     def _order(
@@ -304,6 +306,8 @@ class Firing:
         for order in lost:
             standing = standings.get(order.task)
             same = standing is not None and (standing.version, standing.next_us) == (order.version, order.was_us)
+            if same:  # perhaps it is not due yet by the store's clock
+                self.doubt()
             if same and order.met is not None:
                 hindered.append(order.task)
             else:
@@ -312,8 +316,7 @@ class Firing:
         self._usual = self._others_until_us is None and not self._alongside.said
         for task, standing in standings.items():
             if (armed := self._living.tasks.get(task)) is not None:
-                armed.stand(standing)
-                self.arm(armed)
+                self.follow(armed, standing)
 
     def broken(self, task: str, now_us: int, error: BaseException) -> None:
         """Tell that the trigger of ``task`` raised, so that it does not fire until it is replaced."""

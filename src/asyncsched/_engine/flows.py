@@ -279,12 +279,15 @@ class Flows:
         """Have those decided once more that were not what was known here to be on the way of their tasks."""
         done = {decision.run.id for decision in counted}
         lost = {one.run.id: one.run for one in decisions if one.met is not None and one.run.id not in done}
-        tasks = {run.task for run in lost.values()}
-        for task in tasks:
-            self._overtaken.pop(task, None)
-        await self._alongside.ask(tasks, now_us)
         needs = {need for run in lost.values() for need in run.needs}
-        self._open += [one for one in await self._store.followers(needs) if one.run.id in lost]
+        still = [one for one in await self._store.followers(needs) if one.run.id in lost]
+        hindered = {one.run.task for one in still}
+        for task in {run.task for run in lost.values()}:
+            self._overtaken.pop(task, None)
+            if task not in hindered:  # another node was first
+                self._alongside.forget(task)
+        await self._alongside.ask(hindered, now_us)
+        self._open += still
 
     def _gate(self, run: Run[Any]) -> tuple[str, ...]:
         """The tasks on which it depends, where a fire has made it."""

@@ -29,7 +29,7 @@ _LAST_US = to_us(datetime.max.replace(tzinfo=UTC))
 class Intake:
     """Writes runs to the store, and has the engine look.
 
-    ``stirred`` is called when they can be claimed.
+    ``stirred`` is called with them when they can be claimed; with none where that may be true of others.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Intake:
         flows: Flows,
         ids: RunIds,
         now_us: Callable[[], int],
-        stirred: Callable[[], None],
+        stirred: Callable[[Sequence[Run[Any]]], None],
     ) -> None:
         self._living = living
         self._store = store
@@ -92,7 +92,7 @@ class Intake:
             armed.take(new, now_us)
         elif new:
             armed.newest = new[-1]
-        self._stirred()
+        self._stirred(runs)
         return standing
 
     async def _submit_within(
@@ -126,7 +126,7 @@ class Intake:
         self._flows.laid(below)
         armed.take([run for run in new if run.counted], now_us)
         self._flows.submitted(new)
-        self._stirred()
+        self._stirred(())
         return standing
 
     async def _tie(self, armed: ArmedTask, run: Run[Any], upstreams: tuple[Run[Any], ...]) -> None:

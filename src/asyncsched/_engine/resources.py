@@ -16,27 +16,40 @@ from asyncsched.events import ResourceNotClosed
 from asyncsched.executors import Executor
 from asyncsched.middleware import Middleware, layered
 from asyncsched.resource import Depends, Factory, name_of
-from asyncsched.run import Run
+from asyncsched.run import Run, RunStatus, Settled
 from asyncsched.signature import signature_of
+from asyncsched.stores import Store
 from asyncsched.surroundings import Surroundings, check_resources, factory_of
 from asyncsched.task import Task
+from asyncsched.transaction import enter_transaction, takes_transaction
 
 
 class Around:
     """What is done around each attempt of the runs of one task."""
 
-    __slots__ = ("_layers", "_resources", "_surroundings", "_task")
+    __slots__ = ("_layers", "_resources", "_store", "_surroundings", "_task")
 
-    def __init__(self, task: Task[..., Any], surroundings: Sequence[Surroundings], resources: Resources) -> None:
+    def __init__(
+        self,
+        task: Task[..., Any],
+        surroundings: Sequence[Surroundings],
+        resources: Resources,
+        store: Store | None = None,
+    ) -> None:
+        """With a store each attempt works in a transaction of it."""
         self._task = task
         self._surroundings = surroundings
         self._layers: tuple[Middleware, ...] = tuple(layer for one in surroundings for layer in one.middleware)
         self._resources = resources
+        self._store = store
 
     def call(
-        self, executor: Executor, run: Run[Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+        self, executor: Executor, run: Run[Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], token: int = 0
     ) -> Awaitable[Any]:
-        """An awaitable of the attempt's result, as ``Executor.call`` gives it, but with all that is around it."""
+        """An awaitable of the attempt's result, as ``Executor.call`` gives it, but with all that is around it.
+
+        token: the attempt's.
+        """
 
         async def attempt() -> Any:
             signature = self._task.signature
@@ -45,7 +58,17 @@ class Around:
                 values.update(dict.fromkeys(signature.context, run))
                 return await executor.call(self._task.__wrapped__, *signature.with_values(values, args, kwargs))
 
+        if self._store is not None:
+            return self._within(self._store, run, token, layered(self._layers, run, attempt))
         return layered(self._layers, run, attempt)()
+
+    async def _within(self, store: Store, run: Run[Any], token: int, call: Callable[[], Awaitable[Any]]) -> Any:
+        """The attempt's result, which is committed with what the attempt has written."""
+        async with store.transaction() as transaction:
+            enter_transaction(transaction.connection)
+            result = await call()
+            await transaction.end(run, token, Settled(RunStatus.SUCCESS, self._resources.now_us(), result=result))
+        return result
 
 
 class Opened:
@@ -136,10 +159,15 @@ class Resources:
     """
 
     def __init__(
-        self, bus: Events, now_us: Callable[[], int], surroundings: Callable[[str], Sequence[Surroundings]] | None
+        self,
+        bus: Events,
+        now_us: Callable[[], int],
+        surroundings: Callable[[str], Sequence[Surroundings]] | None,
+        store: Store | None = None,
     ) -> None:
         self._bus = bus
-        self._now_us = now_us
+        self.now_us = now_us
+        self._store = store
         self._surroundings = surroundings
         self._kept: dict[Factory, _Kept] = {}
         self._opened: list[_Kept] = []
@@ -161,17 +189,30 @@ class Resources:
                 check_resources(needed, surroundings, complete=True)
             except ConfigError as error:
                 raise ConfigError(f"task {task.id!r}: {error}") from None
+            if (parameter := takes_transaction(needed, surroundings)) is not None:
+                return Around(task, surroundings, self, self._transacting(task, parameter))
             return Around(task, surroundings, self)
         for one in surroundings:  # any() takes three times as long, and this is asked of every task
             if one.middleware:
                 return Around(task, surroundings, self)
         return None
 
+    def _transacting(self, task: Task[..., Any], parameter: str) -> Store:
+        """The store, in whose transactions runs of this task can work."""
+        store, here = self._store, f"task {task.id!r}: parameter {parameter!r} needs a Transaction"
+        if store is None or not store.transacts:
+            cure = "use Scheduler('postgresql://...'), or open a connection of your own with Depends"
+            raise ConfigError(f"{here}, and {store} has none for runs: {cure}")
+        if task.executor != "loop":
+            cure = "make it a coroutine function, `async def`, without executor="
+            raise ConfigError(f"{here}, which is for the event loop, and it is run by {task.executor!r}: {cure}")
+        return store
+
     def not_closed(self, factory: Factory, run: Run[Any] | None, error: BaseException) -> None:
         """Tell that a resource, that of a run or one for all, could not be closed."""
         name, whose = name_of(factory), "" if run is None else f" after run {run.id} of task {run.task}"
         complain("resource %s could not be closed%s", name, whose, error=error)
-        self._bus.tell(ResourceNotClosed(at_us=self._now_us(), resource=name, run=run, error=error))
+        self._bus.tell(ResourceNotClosed(at_us=self.now_us(), resource=name, run=run, error=error))
 
     async def shared(self, factory: Factory, surroundings: Sequence[Surroundings]) -> Any:
         """The resource that this factory has opened for all; who comes first has it opened, whoever else waits.

@@ -8,7 +8,7 @@ from typing import Any
 from asyncsched._engine.arming import Arming
 from asyncsched._engine.bus import Events, warn
 from asyncsched._engine.living import Living
-from asyncsched.events import TaskUnknown
+from asyncsched.events import StoreRolledBack, TaskUnknown
 from asyncsched.stored import retired_words
 from asyncsched.stores import Store
 from asyncsched.task import Task
@@ -42,7 +42,10 @@ class Roster:
         """The tasks that nobody serves, as far as that was told."""
         self._complete = False
         """Whether all tasks have been taken up."""
-        store.edited = self.edited
+        self._rollbacks = 0
+        self._forgotten = False
+        """Whether the store may not know what this node declares."""
+        store.edited, store.forgot = self.edited, self.forgot
 
     async def take_up(self, tasks: Iterable[Task[..., Any]], begin: Callable[[], None]) -> None:
         """Serve these tasks, each from where the store says that it stands; ``begin``: see ``Arming``."""
@@ -56,11 +59,21 @@ class Roster:
         self.stirred = True
         self._ring()
 
+    def forgot(self) -> None:
+        """The store has forgotten what it had acknowledged: declare the tasks again in the next turn."""
+        self._rollbacks += 1
+        self._forgotten = self.stirred = True
+        self._bus.tell(StoreRolledBack(at_us=self._now_us(), times=self._rollbacks))
+        self._ring()
+
     async def follow(self) -> None:
         """Take over what others have edited, and look for tasks that nobody serves by now."""
         edited, self._edited = self._edited, set()
         self.stirred = False
         try:
+            if self._forgotten:
+                await self._arming.declare_again()
+                self._forgotten = False
             served = edited & self._living.tasks.keys()
             for standing in await self._store.standings(served) if served else ():
                 armed = self._living.tasks.get(standing.task)

@@ -112,7 +112,7 @@ class Runner:
                 if run.edges is not None:
                     args, kwargs = with_edges(run, task.links, task.signature)
                 if (around := living.armed.around) is not None:
-                    outcome = Succeeded(await around.call(executor, run, args, kwargs))
+                    outcome = Succeeded(await around.call(executor, run, args, kwargs, living.token))
                 else:
                     if (signature := task.signature).filled:
                         args, kwargs = signature.with_context(run, args, kwargs)

@@ -1,7 +1,8 @@
 """The one place that waits for time.
 
 On Linux one timerfd on the wall clock, absolute, told when the clock is set: it rings within 0.2 ms where the
-loop's own timers round up to 1 ms, and it survives suspend. Elsewhere the loop's ``call_at``, in hops short
+loop's own timers round up to 1 ms, and it survives suspend; for another machine's clock, as it is reckoned here, one on
+the steady clock. Elsewhere the loop's ``call_at``, in hops short
 enough to notice a clock that was set. A clock that brings its own alarm (a virtual one) is waited for with it.
 """
 
@@ -32,8 +33,9 @@ _HOP_US = 30 * SECOND_US
 # no later than a timer of the loop, which rounds up to 1 ms.
 _CALM_US = 1_200
 _SPACING_US = 800
-_CLOCK_REALTIME = 0
+_CLOCK_REALTIME, _CLOCK_MONOTONIC = 0, 1
 _TFD_SET_FLAGS = 1 | 2  # TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET
+_TFD_FROM_NOW = 0
 _SPEC = struct.Struct("@qqqq")  # interval and instant, each in seconds and nanoseconds
 
 
@@ -102,6 +104,10 @@ class Timer:
         self._held = True
         self._set_alarm(until_us)
 
+    def doubt(self) -> None:
+        """Set the alarm anew at the next ``rearm``, wherever it stands: the clock was found to have moved."""
+        self._rung = True
+
     def due(self, now_us: int) -> bool:
         """Whether something is due at ``now_us``."""
         head_us = self._wakeups.head_us()
@@ -134,23 +140,28 @@ def system_alarm(clock: Clock, ring: Callable[[], None]) -> Alarm:
     """The best alarm that this system and the running loop have."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError, NotImplementedError, AttributeError):
-            return TimerfdAlarm(ring)
+            return TimerfdAlarm(ring, None if clock.on_wall else clock)
     return HopAlarm(clock, ring)
 
 
 class TimerfdAlarm:
     """Rings by a Linux timerfd on the wall clock, and at once when that clock is set.
 
+    clock: another one, by which it is to ring: it is then set anew whenever that one is found to have moved.
+
     Raises:
         OSError: the system gives no timerfd (a sandbox may forbid it).
         NotImplementedError: the loop cannot watch descriptors.
     """
 
-    def __init__(self, ring: Callable[[], None]) -> None:
+    def __init__(self, ring: Callable[[], None], clock: Clock | None = None) -> None:
         self._ring = ring
+        self._clock = clock
+        self._flags = _TFD_SET_FLAGS if clock is None else _TFD_FROM_NOW
         self._loop = asyncio.get_running_loop()
         self._spec = ctypes.create_string_buffer(_SPEC.size)
-        self.fd = _libc_call("timerfd_create", _CLOCK_REALTIME, os.O_NONBLOCK | os.O_CLOEXEC)
+        machines = _CLOCK_REALTIME if clock is None else _CLOCK_MONOTONIC
+        self.fd = _libc_call("timerfd_create", machines, os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             self._loop.add_reader(self.fd, self._read)
         except BaseException:
@@ -158,11 +169,13 @@ class TimerfdAlarm:
             raise
 
     def set(self, due_us: int | None) -> None:
+        if due_us is not None and self._clock is not None:
+            due_us -= self._clock.now_us()
         # An instant of zero would disarm; one that has passed rings at once, so 1 us after the epoch will do.
         seconds, us = (0, 0) if due_us is None else divmod(due_us if due_us > 0 else 1, SECOND_US)
         _SPEC.pack_into(self._spec, 0, 0, 0, seconds, us * 1000)
         try:
-            _libc_call("timerfd_settime", self.fd, _TFD_SET_FLAGS, self._spec, None)
+            _libc_call("timerfd_settime", self.fd, self._flags, self._spec, None)
         except OSError as error:
             # The timer is armed all the same; the kernel adds that the clock was set since the last read.
             if error.errno != errno.ECANCELED:

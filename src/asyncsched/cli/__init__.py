@@ -12,7 +12,7 @@ import typer
 
 from asyncsched import __version__
 from asyncsched.arguments import Role
-from asyncsched.cli import _explain, _graph, _look, _run, _simulate, _stored, _why
+from asyncsched.cli import _explain, _graph, _look, _nodes, _run, _simulate, _stored, _why
 from asyncsched.cli._arguments import HERE, AppDir, AsJson, Command, Factory, TargetArgument, TaskArgument, Zone, found
 from asyncsched.cli._dry import moment, zone_for
 from asyncsched.cli._show import Screen
@@ -183,6 +183,7 @@ def simulate_command(
 
 
 app.add_typer(_stored.commands)
+app.add_typer(_nodes.commands, name="nodes")
 
 
 def main() -> None:

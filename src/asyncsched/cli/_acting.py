@@ -28,13 +28,18 @@ def look(place: Place, work: Callable[[Store], Awaitable[T]]) -> T:
 
     async def looked() -> T:
         await _check(place, store)
-        await store.open(f"looking:{os.getpid()}", SystemClock())
+        await store.open(looking_name(), SystemClock())
         try:
             return await work(store)
         finally:
             await store.close()
 
     return asyncio.run(looked())
+
+
+def looking_name() -> str:
+    """By which name this process looks at a store."""
+    return f"looking:{os.getpid()}"
 
 
 def act(place: Place, work: Callable[[Scheduler], Awaitable[T]]) -> T:

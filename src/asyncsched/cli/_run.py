@@ -84,8 +84,9 @@ class Teller:
             case RunStarted(run=run):
                 self._under_way[run.id] = run.task
             case RunEnded(run=run):
-                self._under_way.pop(run.id, None)
-                self._line(event, run.status, run.task, ended_words(run))
+                here = self._under_way.pop(run.id, None) is not None
+                where = "" if here or run.node is None else f"  at {run.node}"
+                self._line(event, run.status, run.task, ended_words(run) + where)
             case RunRetrying(run=run):
                 self._under_way.pop(run.id, None)
                 self._line(event, "RETRY", run.task, retry_words(run))

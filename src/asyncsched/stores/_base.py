@@ -16,6 +16,7 @@ from asyncsched.overrides import NO_OVERRIDES, Overrides
 from asyncsched.run import Run, RunStatus, Settled
 from asyncsched.signature import Signature
 from asyncsched.stores._graphs import GraphVerbs, Met
+from asyncsched.stores._nodes import NodeVerbs
 from asyncsched.stores._roster import RosterVerbs
 from asyncsched.stores._upkeep import UpkeepVerbs
 from asyncsched.stores._within import TransactionVerbs
@@ -190,7 +191,7 @@ class RunFilter:
         )
 
 
-class Store(GraphVerbs, UpkeepVerbs, TransactionVerbs, RosterVerbs):
+class Store(GraphVerbs, UpkeepVerbs, TransactionVerbs, RosterVerbs, NodeVerbs):
     """The verbs. One node uses one instance, between ``open`` and ``close``.
 
     answers_at_once: whether no verb ever suspends. The engine then needs no asyncio task of its own to ask.
@@ -202,6 +203,9 @@ class Store(GraphVerbs, UpkeepVerbs, TransactionVerbs, RosterVerbs):
         hears of by ``Cycled.found``, as if another node had made them: a shared store need not hold a million of them.
     edited: set by the node; called on its loop with the tasks that other nodes may have edited, and with none when
         nodes have come or gone.
+    heed: set by the node; called on its loop with what ``cycle`` cannot tell, as the store does not answer.
+    forgot: set by the node; called on its loop when the store has forgotten what it had acknowledged. The node then
+        declares its tasks again. What it had under way is lost, as if others had taken it for dead.
     """
 
     answers_at_once: ClassVar[bool] = False
@@ -210,6 +214,8 @@ class Store(GraphVerbs, UpkeepVerbs, TransactionVerbs, RosterVerbs):
     serves: Callable[[str], bool] = staticmethod(lambda _task: True)
     counts: Callable[[str], bool] = staticmethod(lambda _task: True)
     edited: Callable[[Collection[str]], None] = staticmethod(lambda _tasks: None)
+    heed: Callable[[Notice], None] = staticmethod(lambda _notice: None)
+    forgot: Callable[[], None] = staticmethod(lambda: None)
 
     def __str__(self) -> str:
         """What people are shown: kind and place, never a password."""

@@ -36,12 +36,17 @@ class Doubles:
         """Those of which nobody knows yet how they ended."""
         return [run for lost in self._lost.values() for run in lost]
 
-    def end(self, run: Run[Any]) -> None:
-        """Let those who hold the lost one know how the run ended."""
-        for lost in self._lost.pop(run.id, ()):
-            for name in _ENDS:
-                setattr(lost, name, getattr(run, name))
-            lost.wake_waiters()
+    def end(self, run: Run[Any], double: Run[Any] | None = None) -> None:
+        """Let those who hold the lost one know how the run ended; or ``double``, where the lost one has counted."""
+        lost = self._lost.pop(run.id, [])
+        if double is not None and double is not run and lost:
+            double.token = run.token
+            lost.append(double)
+        for other in lost:
+            if other is not run:
+                for name in _ENDS:
+                    setattr(other, name, getattr(run, name))
+            other.wake_waiters()
 
     def clear(self) -> None:
         """Forget them."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from asyncsched.errors import MisuseError
 
-_KNOWN = frozenset(("sqlite3", "aiosqlite", "sqlalchemy"))
+_KNOWN = frozenset(("sqlite3", "aiosqlite", "asyncpg", "psycopg", "sqlalchemy"))
 
 
 def driver_of(connection: object) -> str:
@@ -49,7 +49,10 @@ async def _inside(given: Any) -> object:
         await _settled(connection.begin())
     asks = getattr(connection, "get_raw_connection", None)
     raw = connection.connection if asks is None else await asks()
-    return raw.driver_connection
+    own = raw.driver_connection
+    if driver_of(own) == "asyncpg" and not own.is_in_transaction():  # SQLAlchemy begins there with its first statement
+        await _settled(connection.exec_driver_sql("SELECT 1"))
+    return own
 
 
 async def _settled(value: Any) -> Any:

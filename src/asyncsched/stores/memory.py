@@ -24,6 +24,7 @@ from asyncsched.stores._base import (
 )
 from asyncsched.stores._blocked import BlockedRuns, MemoryGraphs
 from asyncsched.stores._keeping import IdempotencyKeys, MemoryUpkeep
+from asyncsched.stores._only_node import OnlyNode
 from asyncsched.stores._pieces import LAST, Pieces
 from asyncsched.stores._served import KeptTask, MemoryRoster
 from asyncsched.stores._standing import StandingRuns
@@ -45,12 +46,13 @@ class _History(list[Run[Any]]):
         self.limit = limit
 
 
-class MemoryStore(MemoryGraphs, MemoryUpkeep, MemoryRoster, Store):
+class MemoryStore(MemoryGraphs, MemoryUpkeep, MemoryRoster, OnlyNode, Store):
     """Keeps everything until the process ends. Leaving a scheduler and entering it again keeps it too."""
 
     answers_at_once = True
 
     def __init__(self) -> None:
+        super().__init__()
         self._node = ""
         self._now_us: Callable[[], int] = SystemClock().now_us
         self._tasks: dict[str, KeptTask] = {}
@@ -74,6 +76,7 @@ class MemoryStore(MemoryGraphs, MemoryUpkeep, MemoryRoster, Store):
         now_us = self._now_us()
         self._end_era(now_us)
         self._left_us.append(None)
+        self._enter()
         for run in list(self._live.values()):
             if run.status is RunStatus.RUNNING:
                 run.apply(settle(HandedBack(), run.attempt, NO_RETRY, now_us))
@@ -81,6 +84,7 @@ class MemoryStore(MemoryGraphs, MemoryUpkeep, MemoryRoster, Store):
 
     async def close(self) -> None:
         self._end_era(self._now_us())
+        self._leave()
 
     def _end_era(self, now_us: int) -> None:
         """Let nobody serve what was declared, from now on, if somebody does."""

@@ -15,8 +15,8 @@ from asyncsched.overrides import Overrides
 from asyncsched.run import Run, RunStatus, Settled
 from asyncsched.signature import Signature
 from asyncsched.stores._base import Ack, Amendment, Declared, FireOrder, Store
+from asyncsched.stores._durable.rows import Row, needs_of, notes_text, row_of, run_of
 from asyncsched.stores._graphs import Decision, Met
-from asyncsched.stores._sqlite.rows import Row, needs_of, notes_text, row_of, run_of
 from asyncsched.triggers import Trigger
 from asyncsched.values import Values
 

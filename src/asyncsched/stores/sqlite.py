@@ -10,7 +10,6 @@ from datetime import timedelta
 from typing import Any, get_args
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from asyncsched.deadlines import lapse
 from asyncsched.duration import as_duration
 from asyncsched.errors import ConfigError
 from asyncsched.run import FINAL, Run
@@ -25,19 +24,20 @@ from asyncsched.stores._base import (
     Standing,
     Store,
 )
+from asyncsched.stores._durable.orders import Claim, Order
+from asyncsched.stores._durable.rows import Row, settled_row
+from asyncsched.stores._durable.tasks import Found, declaration_of, digest_of, standing_of
 from asyncsched.stores._sqlite import tasks as stored
 from asyncsched.stores._sqlite.alone import alone, insertion
-from asyncsched.stores._sqlite.claims import Claim, Exchanged, exchange
+from asyncsched.stores._sqlite.claims import Exchanged, exchange
 from asyncsched.stores._sqlite.connection import Synchronous
 from asyncsched.stores._sqlite.graph_verbs import GraphDesk
 from asyncsched.stores._sqlite.lookups import find, last_ended
-from asyncsched.stores._sqlite.marred import PARKED_AS
 from asyncsched.stores._sqlite.migration import SchemaDesk
+from asyncsched.stores._sqlite.node_verbs import NodeDesk
 from asyncsched.stores._sqlite.nodes import LEAST_LEASE_US, MOST_LEASE_US
 from asyncsched.stores._sqlite.rescue import park
-from asyncsched.stores._sqlite.roster import digest_of
 from asyncsched.stores._sqlite.roster_verbs import RosterDesk
-from asyncsched.stores._sqlite.rows import Row, settled_row
 from asyncsched.stores._sqlite.transactions import TransactionDesk
 from asyncsched.stores._sqlite.unit import any_row, upstreams_of
 from asyncsched.stores._sqlite.upkeep_verbs import UpkeepDesk
@@ -50,7 +50,7 @@ log = logging.getLogger("asyncsched.stores")
 _RECALLED, _RECALLED_OF_ONE = 20_000, 100
 
 
-class SQLiteStore(GraphDesk, SchemaDesk, UpkeepDesk, TransactionDesk, RosterDesk, Store):
+class SQLiteStore(GraphDesk, SchemaDesk, UpkeepDesk, TransactionDesk, RosterDesk, NodeDesk, Store):
     """Keeps everything in one file. Several processes of one machine may use it at once.
 
     Args:
@@ -102,10 +102,10 @@ class SQLiteStore(GraphDesk, SchemaDesk, UpkeepDesk, TransactionDesk, RosterDesk
         return self._clock.now_us()
 
     async def reconcile(self, declared: Sequence[Declared]) -> Reconciled:
-        rows = [stored.declaration_of(one) for one in declared]
+        rows = [declaration_of(one) for one in declared]
         for one in declared:
             self._known.declare(one.task, one.signature, one.history_limit)
-        answer: stored.Found = await self._write(lambda db, now_us: stored.reconcile(db, now_us, rows, self._id))
+        answer: Found = await self._write(lambda db, now_us: stored.reconcile(db, now_us, rows, self._id))
         standings, added, changed, renamed, digest = answer
         self._rosters.add(digest)
         self._declares.update(one.task for one in declared)
@@ -119,7 +119,7 @@ class SQLiteStore(GraphDesk, SchemaDesk, UpkeepDesk, TransactionDesk, RosterDesk
                 self._recalling -= len(ended)
                 self._known.recall(task, ended)
         known = zip(declared, rows, strict=True)
-        found = list(map(stored.standing_of, standings, known))
+        found = list(map(standing_of, standings, known))
         for place, stands in enumerate(found):
             if stands.declaration is None:  # it could not be read: what code declares is put in its place
                 found[place] = await self.put_task(declared[place])
@@ -127,16 +127,16 @@ class SQLiteStore(GraphDesk, SchemaDesk, UpkeepDesk, TransactionDesk, RosterDesk
         return Reconciled(found, added, changed, renamed)
 
     async def put_task(self, declared: Declared) -> Standing:
-        row = stored.declaration_of(declared)
+        row = declaration_of(declared)
         self._known.declare(declared.task, declared.signature, declared.history_limit)
         found, digest = await self._write(lambda db, now_us: stored.put(db, now_us, row, self._id))
         self._rosters.add(digest)
         self._declares.add(declared.task)
-        return stored.standing_of(found)
+        return standing_of(found)
 
     async def amend(self, task: str, version: int, amendment: Amendment) -> Standing | None:
         found = await self._write(lambda db, _now_us: stored.amend(db, task, version, amendment))
-        return None if found is None else stored.standing_of(found)
+        return None if found is None else standing_of(found)
 
     async def drop_task(self, task: str) -> list[Run[Any]]:
         reason = "its task was removed"
@@ -150,14 +150,14 @@ class SQLiteStore(GraphDesk, SchemaDesk, UpkeepDesk, TransactionDesk, RosterDesk
     async def standings(self, tasks: Collection[str]) -> list[Standing]:
         asked = list(tasks)
         found = await self._read(lambda db: stored.standing_among(db, asked))
-        return [stored.standing_of(one) for one in found]
+        return [standing_of(one) for one in found]
 
     async def fire(self, orders: Sequence[FireOrder]) -> set[str]:
         if not orders:
             return set()
         new = self._known.new
         rows = [
-            stored.Order(
+            Order(
                 order.task,
                 order.version,
                 order.was_us,
@@ -205,7 +205,7 @@ class SQLiteStore(GraphDesk, SchemaDesk, UpkeepDesk, TransactionDesk, RosterDesk
             for run, other in zip(runs, answer, strict=True):
                 if other is None:
                     self._made([run])
-                standing.append(run if other is None else self._known.take(other, {}))
+                standing.append(run if other is None else self._stands(other))
             return standing
 
         standing: list[Run[Any]] = await self._write(lambda db, now_us: stored.submit(db, now_us, rows), take)
@@ -245,54 +245,13 @@ class SQLiteStore(GraphDesk, SchemaDesk, UpkeepDesk, TransactionDesk, RosterDesk
 
     def _exchanged(self, acks: Sequence[Ack], answer: Exchanged, unreadable: list[tuple[Row, str]]) -> Cycled:
         """Bring the runs up to date of which an exchange tells."""
-        accepted = []
-        for ack, (counted, needed) in zip(acks, answer.accepted, strict=True):
-            if counted:
-                accepted.append(ack)
-                run = ack.run
-                run.apply(ack.settled)
-                if needed:
-                    self._known.matter([run])
-                if run.status in FINAL:
-                    if run.edges is not None:
-                        run.edges.upstreams = ()
-                    self._known.ended(run)
-                else:
-                    self._known.again(run)
+        counted = {place: needed for place, (counts, needed) in enumerate(answer.accepted) if counts}
+        accepted = self._settled(acks, counted)
         if answer.stranger:
             self._given_up()
-        lapsed, self._elsewhere = self._elsewhere, []
-        for row in answer.lapsed:
-            lapsed += self._lapsed(row)
-        found, self._found = self._found, []
-        claimed = []
-        for row in answer.claimed:
-            known = self._known.counts(row.id)
-            try:
-                claimed.append(self._known.start(row, answer.upstreams))
-                found += [] if known else claimed[-1:]
-            except Exception as error:
-                log.error("run %s of task %s cannot be read, it is put aside: %s", row.id, row.task, error)
-                unreadable.append((row, f"{PARKED_AS}: {error}"))
-        return Cycled(accepted, claimed, answer.next_us, tuple(lapsed), answer.lapses_us, tuple(found), self._notice())
-
-    def _lapsed(self, row: Row) -> list[Run[Any]]:
-        """The run that has waited too long, as it ended; none if it cannot be read."""
-        run = self._known.get(row.id)
-        if run is not None and run.token == row.token - 1 and row.finished_at is not None:
-            settled = lapse(run, row.finished_at)
-            if settled is not None:
-                run.apply(settled)
-        return self._take_ended([row])
-
-    def _take_ended(self, rows: Sequence[Row]) -> list[Run[Any]]:
-        """The runs of these rows, which have just ended here."""
-        unknown = {row.id for row in rows if not self._known.counts(row.id)}
-        ended = self._known.show_all(rows, {})
-        for run in ended:
-            self._known.ended(run)
-        self._found += [run for run in ended if run.id in unknown]
-        return ended
+        over = self._lapsed(answer.lapsed)
+        started = self._begin_all(answer.claimed, answer.upstreams, unreadable)
+        return self._told(accepted, started, over, answer.next_us, answer.lapses_us)
 
     async def cancel(self, run_ids: Collection[str], reason: str) -> list[Run[Any]]:
         asked = list(run_ids)
@@ -309,16 +268,14 @@ class SQLiteStore(GraphDesk, SchemaDesk, UpkeepDesk, TransactionDesk, RosterDesk
         return cancelled
 
     async def runs(self, wanted: RunFilter) -> list[Run[Any]]:
-        return await self._look(lambda db: find(db, wanted), self._known.show_all)
+        return await self._look(lambda db: find(db, wanted), self._show)
 
     async def run(self, run_id: str) -> Run[Any] | None:
         def work(db: sqlite3.Connection) -> list[Row]:
             found = any_row(db, run_id)
             return [] if found is None else [found]
 
-        found = await self._look(work, self._known.show_all)
-        for run in found:
-            self._watch(run)
+        found = await self._look(work, self._show)
         return found[0] if found else None
 
     async def _look(

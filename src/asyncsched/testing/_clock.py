@@ -15,7 +15,7 @@ _US = timedelta(microseconds=1)
 
 
 class VirtualClock(Clock):
-    """A clock that shows ``start`` now and follows the virtual time of ``loop``, exactly.
+    """A clock that shows ``start`` now and follows the virtual time of ``loop``, exactly for 136 years.
 
     Args:
         loop: whose time it follows.

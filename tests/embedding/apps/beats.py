@@ -13,6 +13,7 @@ from asyncsched.events import Event, SchedulerStarted, SchedulerStopped, Standin
 logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
 registry = Registry()
 scheduler = Scheduler(
+    os.environ.get("STORE", "memory://"),
     registry=registry,
     tz="UTC",
     shutdown_timeout="2s",

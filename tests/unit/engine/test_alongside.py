@@ -143,3 +143,43 @@ async def test_what_follows_others_overlaps_no_run_that_somebody_wrote_meanwhile
     registry.register(Task(low, id="low", depends_on=["top"], overlap=overlap))
     (run,) = await raced(tmp_path, registry, "low")
     assert (run.status, run.reason) == ends
+
+
+class Second(Raced):
+    """A store at which another node decides first who follows, as long as ``ahead`` does."""
+
+    ahead: SQLiteStore | None
+
+    async def settle(self, decisions: Sequence[Decision]) -> list[Decision]:
+        if self.ahead is not None:
+            needs = {need for decision in decisions for need in decision.run.needs}
+            followers = await self.ahead.followers(needs)
+            await self.ahead.settle([Decision(one.run, one.token, None) for one in followers])
+        return await super().settle(decisions)
+
+
+async def test_who_was_second_many_times_still_looks_what_is_on_its_way(tmp_path: Path) -> None:
+    registry, path = Registry(), tmp_path / "jobs.db"
+
+    @registry.task(id="top")
+    async def top() -> None: ...
+
+    @registry.after(top, id="low")
+    async def low() -> None: ...
+
+    async def nobody() -> None: ...
+
+    store, other = Second(path, synchronous="normal"), Other(path, "low", 1)
+    await other.store.open("other", SystemClock())
+    async with Scheduler(store, registry=registry, queues=["default"]), asyncio.timeout(20):
+        store.ahead, store.race = other.store, nobody
+        for number in range(9):  # more often than it is asked what is on its way
+            await top.submit()
+            while len(low.history) <= number:
+                await asyncio.sleep(0.005)
+        store.ahead, store.race = None, other.write
+        await top.submit()
+        while len(low.history) <= 9:
+            await asyncio.sleep(0.005)
+        assert [(run.status, run.reason) for run in low.history[:2]] == [("SKIPPED", "overlap"), ("SUCCESS", None)]
+    await other.store.close()

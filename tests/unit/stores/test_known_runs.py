@@ -9,8 +9,8 @@ from typing import Any
 from asyncsched.clock import SystemClock
 from asyncsched.ids import RunIds
 from asyncsched.run import Edges, Run
-from asyncsched.stores._sqlite.desk import KnownRuns
-from asyncsched.stores._sqlite.rows import Row, row_of
+from asyncsched.stores._durable.known import KnownRuns
+from asyncsched.stores._durable.rows import Row, row_of
 
 _ids = RunIds(Random(7))
 

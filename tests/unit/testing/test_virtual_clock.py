@@ -55,7 +55,8 @@ def test_a_start_without_a_zone_is_refused() -> None:
 @settings(max_examples=50)
 @given(
     st.integers(min_value=0, max_value=140 * 366 * DAY).map(from_us),
-    st.lists(st.integers(min_value=1, max_value=80 * 366 * DAY), min_size=1, max_size=5),
+    # Together less than 2**32 seconds: beyond that the loop's time, a float, tells microseconds apart no longer.
+    st.lists(st.integers(min_value=1, max_value=27 * 365 * DAY), min_size=1, max_size=5),
 )
 def test_an_alarm_rings_once_and_exactly_at_its_instant(start: datetime, delays: list[int]) -> None:
     async def main() -> None:

@@ -7,10 +7,8 @@ import sqlite3
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from asyncsched.errors import RunFailed
-from asyncsched.run import Run, RunStatus, Settled
+from asyncsched.stores._durable.rows import COLUMNS, Row
 from asyncsched.stores._sqlite.roster import edited_since, last_edit
-from asyncsched.stores._sqlite.rows import COLUMNS, Row
 
 AT_ONCE = 500
 """So many runs are asked for at a time: half a millisecond."""
@@ -72,11 +70,3 @@ def ended_among(db: sqlite3.Connection, run_ids: Sequence[str]) -> dict[str, Row
         for row in map(Row._make, db.execute(query, (gone,))):
             found[row.id] = row
     return found
-
-
-def lose(run: Run[object], now_us: int) -> None:
-    """Let a run be over that ended elsewhere, nobody knows how: its task keeps no history of it."""
-    message = f"run {run.id} of {run.task!r} ended at another node, and what became of it is no longer kept"
-    if run.status is RunStatus.PENDING:
-        run.become(RunStatus.RUNNING)
-    run.apply(Settled(RunStatus.FAILED, now_us, error=RunFailed(message, run_id=run.id)))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from asyncsched.run import NO_TERMS, Run, Terms
-from asyncsched.stores._sqlite.rows import COLUMNS, DELAYED, READY, Row, terms_of, terms_text
+from asyncsched.stores._durable.rows import COLUMNS, DELAYED, READY, Row, terms_of, terms_text
 from asyncsched.stores._sqlite.threads import Insertion
 from asyncsched.values import Values
 

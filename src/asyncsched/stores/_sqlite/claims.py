@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from asyncsched import crash_points
 from asyncsched.again import dump_error
 from asyncsched.deadlines import lapse
 from asyncsched.run import RunStatus, Settled
+from asyncsched.stores._durable.orders import LOST_LIMIT, Claim
+from asyncsched.stores._durable.rows import COLUMNS, Row, bare_run, terms_of
 from asyncsched.stores._sqlite.places import PROMISE, count_start, next_us, wake
-from asyncsched.stores._sqlite.rescue import LOST_LIMIT
-from asyncsched.stores._sqlite.rows import COLUMNS, Row, bare_run, terms_of
 from asyncsched.stores._sqlite.unit import Unit, upstreams_of
 
 _PENDING = RunStatus.PENDING.value
@@ -40,17 +40,6 @@ class Exchanged(NamedTuple):
     lapses_us: int | None
     stranger: bool = False
     """Whether who claims is no node, others having taken it for dead: it is given nothing."""
-
-
-class Claim(NamedTuple):
-    """What a node claims: who it is, how many it may have, and of which tasks."""
-
-    owner: str
-    node: str
-    limit: int
-    queues: Mapping[str, int] | None
-    groups: Mapping[str, int] | None
-    serves: Callable[[str], bool]
 
 
 @crash_points.before("before-finish", lambda _db, _now_us, acks, _claim: acks)

@@ -5,33 +5,18 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple
 
 from asyncsched import crash_points
 from asyncsched.graph import Tally
 from asyncsched.run import RunStatus
-from asyncsched.stores._graphs import Met
-from asyncsched.stores._sqlite.marred import row_said
+from asyncsched.stores._durable.marred import row_said
+from asyncsched.stores._durable.orders import Decided, New
+from asyncsched.stores._durable.rows import COLUMNS, Row
 from asyncsched.stores._sqlite.met import still_met
-from asyncsched.stores._sqlite.rows import COLUMNS, Row
-from asyncsched.stores._sqlite.unit import New, Unit
+from asyncsched.stores._sqlite.unit import Unit
 
 _STATUSES = {status.value: status for status in RunStatus}
 _SELECT = ", ".join(f"r.{name}" for name in Row._fields)
-
-
-class Decided(NamedTuple):
-    """What becomes of a blocked run.
-
-    row: as it then stands; its token is that of the blocked one and one more.
-    sources: the runs whose results it is given, if they are others than those that it waited for.
-    met: what of its task was on its way when that was decided; ``None`` where it does not matter.
-    """
-
-    row: Row
-    ready: bool
-    sources: tuple[str, ...] | None
-    met: Met | None
 
 
 @crash_points.after("followers", len)

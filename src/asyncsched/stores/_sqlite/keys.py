@@ -6,8 +6,8 @@ import json
 import sqlite3
 
 from asyncsched.limits import Idempotency
-from asyncsched.stores._sqlite.marred import row_said
-from asyncsched.stores._sqlite.rows import COLUMNS, Row
+from asyncsched.stores._durable.marred import row_said
+from asyncsched.stores._durable.rows import COLUMNS, Row
 
 # A submit with a key forgets a few that are past their time: so there are never many more than are needed.
 _AT_A_SUBMIT = 5

@@ -9,7 +9,7 @@ from typing import Any
 
 from asyncsched.run import FINAL
 from asyncsched.stores._base import RunFilter
-from asyncsched.stores._sqlite.rows import COLUMNS, Row
+from asyncsched.stores._durable.rows import COLUMNS, Row
 
 # Of ended runs the queue stands in their terms alone.
 _QUEUE = "CASE WHEN json_valid(terms) THEN coalesce(json_extract(terms, '$.queue'), 'default') ELSE 'default' END"

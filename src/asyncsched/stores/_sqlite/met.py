@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 
+from asyncsched.stores._durable.rows import BLOCKED, PARKED
 from asyncsched.stores._graphs import Met
-from asyncsched.stores._sqlite.rows import BLOCKED, PARKED
 
 # Most tasks have no live run when they fire: that is a look into the index by task, and no row is read.
 _ON_THEIR_WAY = (

@@ -145,6 +145,14 @@ def _read(fd: int) -> bytes:
     return b""
 
 
+def heard_us(path: str, node_id: str, now_us: int) -> int:
+    """When the node gave its last sign of life, by the clock of the file system; never later than ``now_us``."""
+    try:
+        return min(now_us, Path(_place(path, node_id)).stat().st_mtime_ns // 1000)
+    except OSError:
+        return 0
+
+
 def vanished(path: str, node_id: str) -> bool:
     """Whether the process of this node has ended without leaving."""
     return sign_of(path, node_id) is None

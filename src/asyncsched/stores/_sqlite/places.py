@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from asyncsched import crash_points
 from asyncsched.limits import Rate
 from asyncsched.run import Terms
-from asyncsched.stores._sqlite.rows import QUEUED, READY, terms_of
+from asyncsched.stores._durable.rows import QUEUED, READY, terms_of
 
 # Flags of a run: it has one of the places of its key; a start has been promised to it by the rate.
 PLACE, PROMISE = 1, 2

@@ -6,17 +6,14 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from functools import partial
 from itertools import islice
-from typing import Any
 from uuid import uuid4
 
 from asyncsched import crash_points
 from asyncsched.clock import SECOND_US, Clock
-from asyncsched.run import FINAL, Run
-from asyncsched.stores._base import Notice
-from asyncsched.stores._sqlite.abroad import AT_ONCE, Abroad, last_written, look_abroad, lose
+from asyncsched.stores._sqlite.abroad import AT_ONCE, Abroad, last_written, look_abroad
 from asyncsched.stores._sqlite.connection import OpenFile, Synchronous, connect, prepare_file, sound, tidy
 from asyncsched.stores._sqlite.desk import Desk
 from asyncsched.stores._sqlite.neighbours import Neighbours
@@ -33,10 +30,6 @@ log = logging.getLogger("asyncsched.stores")
 class Presence(Desk):
     """What a store does from ``open`` to ``close`` beside its verbs."""
 
-    hint: Callable[[], None]
-    serves: Callable[[str], bool]
-    counts: Callable[[str], bool]
-    edited: Callable[[Collection[str]], None]
     _migrates = True
     _network = False
 
@@ -48,34 +41,15 @@ class Presence(Desk):
         self._lock: NodeLock | None = None
         self._entering = self._leaving = False
         """Whether it is about to come anew, or to go."""
-        self._lost: list[Run[Any]] | None = None
-        """The runs that it had under way when others took it for dead, until the engine is told."""
-        self._stops: dict[str, str] = {}
-        """Why runs under way here are to stop, until the engine is told."""
-        self._stopping: dict[str, str] = {}
-        """The same, of all that the store has said of that have not ended."""
-        self._elsewhere: list[Run[Any]] = []
-        """Runs that ended at other nodes, until the engine is told."""
-        self._found: list[Run[Any]] = []
-        """Runs that other nodes have made, until the engine is told."""
-        self._rosters: set[str] = set()
-        """The digests of the lists of tasks that this node declares."""
-        self._declares: set[str] = set()
-        """These tasks, but for those that were dropped."""
-        self._since = self._edits = 0
+        self._since = 0
         self._looking = self._again = False
         self._unasked = 0
 
     async def open(self, node: str, clock: Clock) -> None:
-        self._node, self._id, self._clock = node, uuid4().hex, clock
-        self._known.counted.clear()
-        self._known.here.clear()
-        self._known.node_id = self._id
-        self._known.doubles.clear()
-        self._elsewhere, self._found, self._looking, self._again = [], [], False, False
-        self._entering, self._leaving, self._lost, self._stops, self._stopping = False, False, None, {}, {}
-        self._rosters.clear()
-        self._declares.clear()
+        self._node, self._clock = node, clock
+        self._id = self._known.node_id = uuid4().hex
+        self._meet_nobody()
+        self._looking = self._again = self._entering = self._leaving = False
         on_loop = self._on_loop
         neighbours = Neighbours(
             self._path, lambda: self._lock, clock.now_us, on_loop(self._look_elsewhere), on_loop(self._given_up)
@@ -160,14 +134,6 @@ class Presence(Desk):
         coming = self._writer.post(come, lambda _done: self._look_elsewhere())
         coming.add_done_callback(self._entered)
 
-    def _notice(self) -> Notice | None:
-        """What the engine has not been told yet of the runs under way here."""
-        if self._lost is None and not self._stops:
-            return None
-        notice = Notice(self._stops, self._lost)
-        self._stops, self._lost = {}, None
-        return notice
-
     def _entered(self, coming: asyncio.Future[None]) -> None:
         self._entering = False  # if it has not worked, the next look at the neighbours finds that
         if not coming.cancelled() and (error := coming.exception()) is not None:
@@ -234,28 +200,8 @@ class Presence(Desk):
 
     def _done_elsewhere(self, abroad: Abroad) -> None:
         """Take account of what others have done."""
-        known = self._known
-        for run_id, row in abroad.ended.items():
-            run = known.counted.get(run_id)
-            if run is None:  # it was claimed here meanwhile
-                continue
-            if row is None:
-                lose(run, self._clock.now_us())
-                run.wake_waiters()
-            else:
-                known.take(row, {})
-            known.ended(run)
-            self._elsewhere.append(run)
-        for row in abroad.made:
-            if self.serves(row.task) and not known.counts(row.id):
-                for run in known.take_all([row], {}):
-                    if run.status not in FINAL:  # it did not end here meanwhile
-                        known.keep(run)
-                        self._found.append(run)
-        self._stops |= {run_id: why for run_id, why in abroad.stops.items() if run_id not in self._stopping}
-        self._stopping = abroad.stops
+        self._hear_of_ends(abroad.ended, self._clock.now_us())
+        self._hear_of_runs(abroad.made)
         self._since = max(self._since, abroad.last)
-        if abroad.edits != self._edits:
-            self._edits = abroad.edits
-            self.edited(abroad.edited)
+        self._hear_of_orders(abroad.stops, abroad.edited, abroad.edits)
         self.hint()

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 
 from asyncsched.renaming import renamed_key, renamed_names, renamed_terms
 from asyncsched.run import Terms
+from asyncsched.stores._durable.rows import Row, terms_of, terms_text
 from asyncsched.stores._sqlite.roster import edit
-from asyncsched.stores._sqlite.rows import Row, terms_of, terms_text
 
 # Tables that keep something by a key that begins with the id of a task; and whether they keep an ended run as JSON.
 _KEYED = (("asyncsched_keys", False), ("asyncsched_standing", True), ("asyncsched_idempotency", True))

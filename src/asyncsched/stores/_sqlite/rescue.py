@@ -9,16 +9,15 @@ from types import MappingProxyType
 from asyncsched import crash_points
 from asyncsched.again import dump_error
 from asyncsched.errors import RunFailed
-from asyncsched.retry import NO_RETRY
-from asyncsched.run import HandedBack, RunStatus, settle
+from asyncsched.run import RunStatus
+from asyncsched.stores._durable.orders import LOST_LIMIT
+from asyncsched.stores._durable.rows import COLUMNS, PARKED, Row, ended_as, handed_back
 from asyncsched.stores._sqlite.nodes import bury, others, sign_of
 from asyncsched.stores._sqlite.places import pass_on
 from asyncsched.stores._sqlite.roster import strike
-from asyncsched.stores._sqlite.rows import COLUMNS, PARKED, Row
 from asyncsched.stores._sqlite.unit import Unit
 
 _KEY = "SELECT limit_key FROM asyncsched_runs WHERE id = ? AND limit_key IS NOT NULL"
-LOST_LIMIT = 3
 """A run that has lost so many processes is given up: it may be what kills them."""
 
 
@@ -89,28 +88,11 @@ def _let_go(db: sqlite3.Connection, owner: str, now_us: int, *, lost: bool = Fal
     for times, stop, *columns in db.execute(query, (owner,)).fetchall():
         row = Row._make(columns)
         if stop is not None:
-            unit.end(_ended(row, RunStatus.CANCELLED, stop, now_us), "= 1")
+            unit.end(ended_as(row, RunStatus.CANCELLED, stop, now_us), "= 1")
         elif lost and times >= LOST_LIMIT:
             message = f"run {row.id} of {row.task!r} was given up: {times} processes died while they ran it"
             error = dump_error(RunFailed(message, run_id=row.id, reason="lost"))
-            unit.end(_ended(row, RunStatus.FAILED, "lost", now_us)._replace(error=error), "= 1")
+            unit.end(ended_as(row, RunStatus.FAILED, "lost", now_us)._replace(error=error), "= 1")
         else:
-            unit.admit(_handed_back(row, now_us))
+            unit.admit(handed_back(row, now_us))
     unit.close()
-
-
-def _ended(row: Row, status: RunStatus, reason: str, now_us: int) -> Row:
-    return row._replace(status=status.value, reason=reason, token=row.token + 1, finished_at=now_us)
-
-
-def _handed_back(row: Row, now_us: int) -> Row:
-    settled = settle(HandedBack(), row.attempt, NO_RETRY, now_us)
-    return row._replace(
-        status=settled.status.value,
-        reason=settled.reason,
-        attempt=row.attempt - 1,
-        token=row.token + 1,
-        node=None,
-        due_at=now_us,
-        error=None,
-    )

@@ -6,7 +6,6 @@ node with 100,000 tasks comes and goes with a hundred rows.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -14,8 +13,9 @@ from typing import Any
 
 from asyncsched.stored import PARKED as REASON
 from asyncsched.stored import Unserved, unserved_reason
-from asyncsched.stores._sqlite.marred import PARKED_AS
-from asyncsched.stores._sqlite.rows import COLUMNS, DELAYED, PARKED, QUEUED, READY, Row
+from asyncsched.stores._durable.marred import PARKED_AS
+from asyncsched.stores._durable.rows import COLUMNS, DELAYED, PARKED, QUEUED, READY, Row
+from asyncsched.stores._durable.tasks import digest_of
 from asyncsched.stores._sqlite.screening import SOUND
 from asyncsched.stores._sqlite.unit import Unit
 
@@ -56,11 +56,6 @@ def enrol(db: sqlite3.Connection, node_id: str, tasks: Sequence[str]) -> str:
     db.execute("INSERT OR IGNORE INTO asyncsched_rosters (digest, tasks) VALUES (?, ?)", (digest, json.dumps(tasks)))
     enrol_again(db, node_id, [digest])
     return digest
-
-
-def digest_of(tasks: Sequence[str]) -> str:
-    """By what the list of these tasks is known."""
-    return hashlib.sha256(json.dumps(tasks).encode()).hexdigest()[:32]
 
 
 def forget(db: sqlite3.Connection, task: str) -> None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Collection
 from typing import Any
 
 from asyncsched.stored import StoredTask, Unserved
+from asyncsched.stores._durable.tasks import STANDING, stored_task
 from asyncsched.stores._roster import RosterVerbs
 from asyncsched.stores._sqlite.presence import Presence
 from asyncsched.stores._sqlite.roster import listed, park_unserved, since, unserved
-from asyncsched.stores._sqlite.tasks import STANDING, standing_of
 
 
 class RosterDesk(Presence, RosterVerbs):
@@ -26,7 +25,7 @@ class RosterDesk(Presence, RosterVerbs):
             return found, since(db, retired) if retired else {}
 
         found, went = await self._read(work)
-        return [_stored(columns, went.get(columns[0])) for columns in found]
+        return [stored_task(columns, went.get(columns[0])) for columns in found]
 
     async def due(self, limit: int) -> list[str]:
         query = (
@@ -42,30 +41,3 @@ class RosterDesk(Presence, RosterVerbs):
             return []
         parked: list[Unserved] = await self._write(lambda db, _now_us: park_unserved(db, served))
         return parked
-
-
-def _stored(columns: tuple[Any, ...], retired_us: int | None) -> StoredTask:
-    *standing, served, waiting, running, parked = columns
-    stands = standing_of(tuple(standing))
-    return StoredTask(
-        task=stands.task,
-        trigger=stands.trigger,
-        coded=stands.coded,
-        next_us=stands.next_us,
-        paused_until_us=stands.paused_until_us,
-        overrides=stands.overrides,
-        retired=not served,
-        retired_us=retired_us,
-        waiting=waiting,
-        running=running,
-        parked=parked,
-        metadata=_metadata(standing[10]),
-    )
-
-
-def _metadata(text: str | None) -> dict[str, Any]:
-    try:
-        said = json.loads(text or "{}")
-    except (ValueError, TypeError, RecursionError):
-        return {}
-    return said if isinstance(said, dict) else {}

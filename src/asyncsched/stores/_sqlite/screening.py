@@ -10,10 +10,10 @@ from contextlib import suppress
 from asyncsched.errors import AsyncschedError
 from asyncsched.run import FINAL
 from asyncsched.stored import FOREVER
+from asyncsched.stores._durable.marred import COUNTS, EARLIEST_US, INSTANTS, LATEST_US, MOST, PARKED_AS
+from asyncsched.stores._durable.rows import PARKED, RUNNING
 from asyncsched.stores._sqlite.connection import read_anything
-from asyncsched.stores._sqlite.marred import COUNTS, EARLIEST_US, INSTANTS, LATEST_US, MOST, PARKED_AS
 from asyncsched.stores._sqlite.places import pass_on
-from asyncsched.stores._sqlite.rows import PARKED, RUNNING
 
 log = logging.getLogger("asyncsched.stores")
 

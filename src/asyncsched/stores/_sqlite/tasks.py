@@ -6,139 +6,21 @@ import json
 import logging
 import sqlite3
 from collections.abc import Collection, Sequence
-from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from asyncsched import crash_points
-from asyncsched.errors import StoreError, TriggerError
-from asyncsched.overrides import NO_OVERRIDES, Overrides
+from asyncsched.overrides import Overrides
 from asyncsched.run import RunStatus, Settled
-from asyncsched.stores._base import Amendment, Declared, Standing
-from asyncsched.stores._graphs import Met
+from asyncsched.stores._base import Amendment
+from asyncsched.stores._durable.orders import HISTORY_LIMIT, New, Order
+from asyncsched.stores._durable.rows import COLUMNS, Row, terms_of
+from asyncsched.stores._durable.tasks import STANDING, Declaration, Found, overrides_of, stored_as
 from asyncsched.stores._sqlite.met import still_met
 from asyncsched.stores._sqlite.renames import take_over
 from asyncsched.stores._sqlite.roster import edit, enrol, forget, unpark
-from asyncsched.stores._sqlite.rows import COLUMNS, Row, terms_of
-from asyncsched.stores._sqlite.unit import HISTORY_LIMIT, New, Unit, any_row
-from asyncsched.stores.records import declaration_from_json, declaration_to_json
-from asyncsched.triggers import Trigger
+from asyncsched.stores._sqlite.unit import Unit, any_row
 
 log = logging.getLogger("asyncsched.stores")
-_dumps = json.JSONEncoder(sort_keys=True).encode
-
-STANDING = (
-    "id, declaration, trigger, next_at, version, history_limit, paused_until_at, skip_at, made, overrides, metadata"
-)
-
-
-class Declaration(NamedTuple):
-    """A declared task as its columns; its trigger as it is, for that is written of few."""
-
-    task: str
-    declaration: str
-    trigger: Trigger | None
-    next_us: int | None
-    history_limit: int
-    aliases: tuple[str, ...]
-    metadata: str | None
-
-
-class Order(NamedTuple):
-    """One task's due fires as rows."""
-
-    task: str
-    version: int
-    was_us: int | None
-    next_us: int | None
-    runs: Sequence[New]
-    skips: Sequence[Row]
-    counted: int
-    met: Met | None
-
-
-def declaration_of(declared: Declared) -> Declaration:
-    """The task as its columns.
-
-    Raises:
-        StoreError: its trigger has no JSON.
-    """
-    text = _stored_as(declared.task, declaration_to_json(declared.declaration))
-    metadata = json.dumps(declared.metadata, default=str, sort_keys=True) if declared.metadata else None
-    kept = declared.next_us, declared.history_limit, declared.aliases
-    return Declaration(declared.task, text, declared.trigger, *kept, metadata)
-
-
-def _stored_as(task: str, said: object) -> str:
-    """What is declared of a task, as JSON.
-
-    Raises:
-        StoreError: it has none.
-    """
-    try:
-        return _dumps(said)
-    except (TypeError, ValueError) as error:
-        cure = "its fields must be JSON values, dates, datetimes, timedeltas or triggers"
-        raise StoreError(f"the trigger of task {task!r} cannot be stored: {error}; {cure}") from error
-
-
-@lru_cache(4_096)
-def _trigger_of(text: str) -> Trigger:
-    """The trigger that is stored so; tasks that were declared together often have equal ones."""
-    return Trigger.from_json(json.loads(text))
-
-
-def standing_of(found: tuple[Any, ...], known: tuple[Declared, Declaration] | None = None) -> Standing:
-    """Where a task stands, as its columns say. One whose trigger cannot be read has none.
-
-    known: what was just declared of it, in both forms: what is as there need not be read.
-    """
-    task, declaration, text, next_us, version, history_limit, paused_until_us, skip_us, made, overridden, _ = found
-    trigger = None
-    declared: object
-    try:
-        trigger = None if text is None else _trigger_of(text)
-        same = known is not None and declaration == known[1].declaration
-        declared = (
-            known[0].declaration if known is not None and same else declaration_from_json(json.loads(declaration))
-        )
-        if not all(type(number) is int or number is None for number in (next_us, paused_until_us, skip_us)):
-            raise ValueError("an instant is no whole number")
-    except (TriggerError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        log.warning("task %s: its stored trigger cannot be read, it does not fire: %s", task, error)
-        declared = trigger = next_us = skip_us = None
-    overrides = NO_OVERRIDES if overridden is None else overrides_of(task, overridden)
-    return Standing(
-        task,
-        declared,
-        overrides.trigger or trigger,
-        next_us,
-        version,
-        history_limit,
-        paused_until_us,
-        skip_us,
-        made,
-        overrides,
-        trigger,
-    )
-
-
-def overrides_of(task: str, text: str) -> Overrides:
-    """What an operator has put, as its column says; nothing if that cannot be read."""
-    try:
-        return Overrides.from_json(json.loads(text))
-    except (TriggerError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        log.warning("task %s: its stored overrides cannot be read, what code declares stands: %s", task, error)
-        return NO_OVERRIDES
-
-
-class Found(NamedTuple):
-    """What ``reconcile`` found, in columns; ``digest`` is that of the list of all that was declared."""
-
-    standings: list[tuple[Any, ...]]
-    added: list[str]
-    changed: list[str]
-    renamed: list[tuple[str, str]]
-    digest: str
 
 
 def reconcile(db: sqlite3.Connection, now_us: int, declared: Sequence[Declaration], node_id: str) -> Found:
@@ -190,7 +72,7 @@ def _fires_otherwise(known: tuple[Any, ...]) -> bool:
 def _put(db: sqlite3.Connection, now_us: int, declared: Declaration) -> tuple[Any, ...]:
     """Add the task, or replace it; where it stands. The watermark of another trigger stands with it."""
     task, declaration, trigger, next_us, history_limit, _aliases, _metadata = declared
-    said = None if trigger is None else _stored_as(task, trigger.to_json())
+    said = None if trigger is None else stored_as(task, trigger.to_json())
     before = standing(db, task)
     if before is not None and _fires_otherwise(before):
         next_us = before[3]

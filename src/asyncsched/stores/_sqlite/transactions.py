@@ -12,9 +12,9 @@ from typing import Any
 from asyncsched.errors import MisuseError, StoreError
 from asyncsched.run import Run
 from asyncsched.stores._drivers import driver_connection, driver_of
+from asyncsched.stores._durable.rows import Row
 from asyncsched.stores._sqlite import tasks as stored
 from asyncsched.stores._sqlite.connection import store_error
-from asyncsched.stores._sqlite.rows import Row
 from asyncsched.stores._sqlite.watch import Watch
 from asyncsched.stores._within import TransactionVerbs
 
@@ -52,7 +52,7 @@ class TransactionDesk(Watch, TransactionVerbs):
             if other is None:
                 self._known.hold(run)
                 self._watch(run, written=False)
-            standing.append(run if other is None else self._known.take(other, {}))
+            standing.append(run if other is None else self._stands(other))
         self._follow(_PATIENCE)
         return standing
 

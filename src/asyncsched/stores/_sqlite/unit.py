@@ -5,18 +5,15 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Sequence
-from typing import Any, NamedTuple
 
 from asyncsched.deadlines import lapses_us
 from asyncsched.limits import Idempotency
-from asyncsched.merge import merge, merged_reason, stands_until_us
+from asyncsched.merge import merge, stands_until_us
 from asyncsched.policy import NO_LIMIT
-from asyncsched.run import Run, RunStatus, Settled, Terms
-from asyncsched.stores._sqlite.alone import finish
-from asyncsched.stores._sqlite.keys import end_keys, keep_key, run_of_key
-from asyncsched.stores._sqlite.marred import row_said
-from asyncsched.stores._sqlite.places import pass_on
-from asyncsched.stores._sqlite.rows import (
+from asyncsched.run import RunStatus, Settled, Terms
+from asyncsched.stores._durable.marred import row_said
+from asyncsched.stores._durable.orders import HISTORY_LIMIT, Needed, New
+from asyncsched.stores._durable.rows import (
     BLOCKED,
     COLUMNS,
     DELAYED,
@@ -25,12 +22,15 @@ from asyncsched.stores._sqlite.rows import (
     READY,
     Row,
     bare_run,
+    merged_row,
     needs_of,
     terms_of,
     terms_text,
 )
+from asyncsched.stores._sqlite.alone import finish
+from asyncsched.stores._sqlite.keys import end_keys, keep_key, run_of_key
+from asyncsched.stores._sqlite.places import pass_on
 
-HISTORY_LIMIT = 100  # of tasks that were never declared
 _INSERT = (
     f"INSERT INTO asyncsched_runs ({COLUMNS}, state, queue, priority, grouped, limit_key, arrived_at, lapses_at, "
     f"maker) VALUES ({MARKS}, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -41,26 +41,6 @@ _MOVE = (
     "error = ?, notes = ?, state = ?, arrived_at = ?, lapses_at = ? WHERE id = ?"
 )
 _SUCCESS = RunStatus.SUCCESS.value
-
-
-class Needed(NamedTuple):
-    """An upstream of a blocked run: how it ended, ``None`` twice if it has not."""
-
-    id: str
-    status: str | None
-    reason: str | None
-
-
-class New(NamedTuple):
-    """A run to be written.
-
-    needs: what it waits for; ``None`` if it does not.
-    maker: the node that writes it.
-    """
-
-    row: Row
-    needs: tuple[Needed, ...] | None
-    maker: str
 
 
 class Unit:
@@ -157,12 +137,7 @@ class Unit:
         """Write the run of a fire; if another stands for it the record of its skip, which is the answer."""
         if self.submit(new) is None:
             return None
-        once = terms_of(new.row.terms).once
-        assert once is not None
-        reason = merged_reason(once).value
-        skip = new.row._replace(
-            status=RunStatus.SKIPPED.value, reason=reason, token=new.row.token + 1, finished_at=self.now_us
-        )
+        skip = merged_row(new.row, self.now_us)
         self.record(skip)
         return skip
 
@@ -336,14 +311,3 @@ def upstreams_of(db: sqlite3.Connection, rows: list[Row]) -> dict[str, Row]:
                 if need not in found and (upstream := any_row(db, need)) is not None:
                     found[need] = upstream
     return found
-
-
-def needs_of_run(run: Run[Any]) -> tuple[Needed, ...] | None:
-    """What a run that is to be written waits for; ``None`` if nothing."""
-    edges = run.edges
-    if edges is None or not edges.blocked:
-        return None
-    return tuple(
-        Needed(one.id, one.status.value, one.reason) if one.status.final else Needed(one.id, None, None)
-        for one in edges.upstreams
-    )

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping
-from typing import NamedTuple
 
+from asyncsched.stores._durable.orders import Limits
 from asyncsched.stores._sqlite.keys import forget_keys
 from asyncsched.stores._upkeep import Pruned
 
@@ -14,23 +13,6 @@ _FORGET = (
     "DELETE FROM asyncsched_history WHERE seq IN (SELECT value FROM json_each(?)) "
     "AND NOT EXISTS (SELECT 1 FROM asyncsched_needs WHERE upstream = asyncsched_history.id)"
 )
-
-
-class Limits(NamedTuple):
-    """How long ended runs are kept, in microseconds, by their tasks; those of others; ``None``: for ever."""
-
-    tasks: Mapping[str, int | None]
-    others_us: int | None
-
-    def before_us(self, task: str, now_us: int) -> int | None:
-        """What ended before this is no longer kept."""
-        keep_us = self.tasks.get(task, self.others_us)
-        return None if keep_us is None else now_us - keep_us
-
-    def never_us(self, now_us: int) -> int | None:
-        """What ended from then on is kept, whatever its task."""
-        given = [keep_us for keep_us in (*self.tasks.values(), self.others_us) if keep_us is not None]
-        return now_us - min(given) if given else None
 
 
 def prune(db: sqlite3.Connection, now_us: int, limits: Limits, most: int, after: int) -> tuple[Pruned, int]:

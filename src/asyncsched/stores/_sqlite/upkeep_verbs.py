@@ -7,11 +7,12 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from asyncsched.run import Run
+from asyncsched.stores._durable.orders import Limits
+from asyncsched.stores._durable.rows import Row
 from asyncsched.stores._sqlite.lookups import unfinished
 from asyncsched.stores._sqlite.presence import Presence
-from asyncsched.stores._sqlite.rows import Row
 from asyncsched.stores._sqlite.unit import upstreams_of
-from asyncsched.stores._sqlite.upkeep import Limits, prune
+from asyncsched.stores._sqlite.upkeep import prune
 from asyncsched.stores._upkeep import Pruned, UpkeepVerbs
 
 

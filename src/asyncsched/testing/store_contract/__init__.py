@@ -44,12 +44,14 @@ from asyncsched.testing.store_contract._nodes import NodePromises  # noqa: E402
 from asyncsched.testing.store_contract._once import OnceFirePromises, OncePromises, SharedOncePromises  # noqa: E402
 from asyncsched.testing.store_contract._order_law import OrderLaw  # noqa: E402
 from asyncsched.testing.store_contract._overrides import OverridePromises  # noqa: E402
+from asyncsched.testing.store_contract._presence import PresencePromises, SharedPresencePromises  # noqa: E402
 from asyncsched.testing.store_contract._queues import QueuePromises  # noqa: E402
 from asyncsched.testing.store_contract._rates import RatePromises  # noqa: E402
 from asyncsched.testing.store_contract._renames import RenamePromises  # noqa: E402
 from asyncsched.testing.store_contract._roster import RosterPromises  # noqa: E402
 from asyncsched.testing.store_contract._shared import SharedPromises  # noqa: E402
 from asyncsched.testing.store_contract._tasks import TaskPromises  # noqa: E402
+from asyncsched.testing.store_contract._transactions import TransactionPromises  # noqa: E402
 from asyncsched.testing.store_contract._uncounted import UncountedPromises  # noqa: E402
 from asyncsched.testing.store_contract._values import ValuePromises  # noqa: E402
 
@@ -61,7 +63,8 @@ class StoreContract(
     NodePromises, TaskPromises, AmendmentPromises, FirePromises, ClaimPromises, AckPromises, KeyPromises, RatePromises,
     QueuePromises, BoundPromises, OncePromises, OnceFirePromises, CancelPromises, HistoryPromises, BackfillPromises,
     GraphPromises, JoinPromises, AtHandPromises, KeepingPromises, RosterPromises,
-    OverridePromises, RenamePromises, ValuePromises, BatchPromises, OrderLaw, LimitLaw,
+    PresencePromises, OverridePromises, RenamePromises, ValuePromises, BatchPromises, OrderLaw, LimitLaw,
+    TransactionPromises,
 ):  # fmt: skip
     """Every promise of a store, as a test each. A class ``Test...`` that inherits it has the fixture ``make_bench``.
 
@@ -103,7 +106,13 @@ class StoreContract(
 
 
 class SharedStoreContract(
-    StoreContract, MetPromises, SharedPromises, SharedOncePromises, ControlPromises, UncountedPromises
+    StoreContract,
+    MetPromises,
+    SharedPromises,
+    SharedPresencePromises,
+    SharedOncePromises,
+    ControlPromises,
+    UncountedPromises,
 ):
     """The same, and what a store must do that several processes may use at once. Its bench is a ``SharedBench``."""
 

@@ -173,6 +173,20 @@ class SharedPromises:
         assert run.edges is not None
         assert [upstream.result for upstream in run.edges.upstreams] == ["up"]
 
+    async def test_who_holds_what_a_run_needs_claims_it_with_results_that_he_has_not_heard_of(
+        self, store: Store, second: Store
+    ) -> None:
+        top = needing("top")
+        low = needing("low", top)
+        await second.submit([top, low])
+        await run_out(store, top, outcome=Succeeded("up"))
+        (follower,) = await store.followers([top.id])
+        assert await store.settle([Decision(follower.run, follower.token, None)])
+        (run,) = await claim(second)
+        assert run is low
+        assert run.edges is not None
+        assert [(upstream.id, upstream.result) for upstream in run.edges.upstreams] == [(top.id, "up")]
+
     async def test_a_node_is_left_the_runs_that_it_serves_and_no_others(self, store: Store, second: Store) -> None:
         store.serves, second.serves = {"a"}.__contains__, {"b"}.__contains__
         await store.submit([a_run(task) for task in "bacab"])

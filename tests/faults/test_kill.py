@@ -1,24 +1,20 @@
-"""Processes at one SQLite file, killed at any moment (F1): nothing acknowledged is lost, and nothing is doubled."""
+"""Processes at one store, killed at any moment (F1): nothing acknowledged is lost, and nothing is doubled."""
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import pytest
 
 from .crew import LONG, Crew, chosen, pause, seeded
+from .grounds import SHARED, ground_of
 from .worker import FLOW
 
-WORKERS = 6
+WORKERS = 6 if LONG else 4
 KILLS, RUNS = (250, 20_000) if LONG else (20, 1_500)
-# What a dead worker ran is handed back within a second or two, and then waits behind what was due before it.
-RECOVERY_US = 10_000_000
 
 FLOW_OF_THREE = """
 import asyncio, sys
@@ -66,11 +62,6 @@ def stop(process: subprocess.Popen[str]) -> None:
     process.communicate()
 
 
-def rows(path: Path, query: str) -> list[tuple[Any, ...]]:
-    with contextlib.closing(sqlite3.connect(path)) as db:
-        return db.execute(query).fetchall()
-
-
 def kill_now_and_then(crew: Crew, random: Random) -> None:
     """Kill one worker after the other, a new one follows each; until many were killed and many runs submitted."""
     for _ in range(WORKERS):
@@ -88,10 +79,11 @@ def kill_now_and_then(crew: Crew, random: Random) -> None:
             kills += 1
 
 
-@pytest.mark.timeout(1800 if LONG else 150)
-def test_what_was_acknowledged_runs_once_or_again_with_another_token(tmp_path: Path) -> None:
-    random = seeded("kills")
-    with Crew(tmp_path / "crew").declare() as crew:
+@pytest.mark.timeout(1800 if LONG else 180)
+@pytest.mark.parametrize("kind", SHARED)
+def test_what_was_acknowledged_runs_once_or_again_with_another_token(kind: str, tmp_path: Path) -> None:
+    random, ground = seeded("kills"), ground_of(kind, tmp_path)
+    with Crew(tmp_path / "crew", ground).declare() as crew:
         kill_now_and_then(crew, random)
         crew.mark("enough")
         for name in list(crew.living)[:2]:
@@ -100,11 +92,10 @@ def test_what_was_acknowledged_runs_once_or_again_with_another_token(tmp_path: P
         for name in list(crew.living):
             crew.leaves(name)
         crew.drain(patience_s=600 if LONG else 60)
-        assert crew.judge(RECOVERY_US) == []
+        assert crew.judge(int(ground.recovery_s * 1e6)) == []
         assert len(crew.deaths) >= KILLS
         assert crew.acknowledged() >= RUNS
-        members = "SELECT flow, group_concat(task) FROM asyncsched_history WHERE flow IS NOT NULL GROUP BY flow"
-        flows = {flow: sorted(tasks.split(",")) for flow, tasks in rows(crew.path, members)}
+        flows = ground.flows()
         assert flows
         assert {flow: tasks for flow, tasks in flows.items() if tasks != sorted(FLOW)} == {}
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from asyncsched.run import Run
-from asyncsched.stores._sqlite.unit import HISTORY_LIMIT
+from asyncsched.stores._durable.orders import HISTORY_LIMIT
 
 # A task may keep more, or by age alone: the file has them all, and nobody reads so many at a glance.
 _AT_HAND = 10_000

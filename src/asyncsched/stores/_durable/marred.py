@@ -11,7 +11,7 @@ from typing import Any, Final
 from asyncsched.again import load_error
 from asyncsched.edges import Edges
 from asyncsched.run import Run, RunStatus
-from asyncsched.stores._sqlite.rows import Row
+from asyncsched.stores._durable.rows import Row
 from asyncsched.values import Unstored
 
 # From year 1 to year 9999, which is what a datetime can say.
@@ -55,6 +55,21 @@ def check(row: Row) -> None:
             raise ValueError(f"{name} is {value}")
     if row.status not in _STATUSES:
         raise ValueError(f"status is {row.status[:40]!r}")
+
+
+def sound(row: Row) -> Row:
+    """The row with something that may stand there in place of what may not: nothing where there may be nothing."""
+    said = row._asdict()
+    for name, kinds in zip(Row._fields, _KINDS, strict=True):
+        if type(said[name]) not in kinds:
+            said[name] = None
+    for _place, name, least, most in _NUMBERS:
+        value = said[name]
+        if value is None or not least <= value <= most:
+            said[name] = 0 if name in _NEVER_NONE else None
+    if said["status"] not in _STATUSES:
+        said["status"] = RunStatus.PENDING.value
+    return Row(**said)
 
 
 def row_said(text: Any) -> Row | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -44,13 +45,13 @@ class HeldRuns:
         self.here.discard(run.id)
         self.counted[run.id] = run
 
-    def lose(self) -> list[Run[Any]]:
-        """Know that what runs here is others' by now: these, each as its attempt knows it."""
-        found = map(self._runs.get, self.here)
+    def lose(self, but: Collection[str] = ()) -> list[Run[Any]]:
+        """Know that what runs here, except for these, is others' by now: those, each as its attempt knows it."""
+        found = [self._runs.get(run_id) for run_id in self.here if run_id not in but]
         lost = [run for run in found if run is not None]
         for run in lost:
             self._runs[run.id] = self.counted[run.id] = self.doubles.lose(run)
-        self.here.clear()
+        self.here.intersection_update(but)
         return lost
 
     def awaited(self) -> list[Run[Any]]:

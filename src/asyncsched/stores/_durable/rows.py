@@ -11,7 +11,9 @@ from asyncsched.again import dump_error, load_error
 from asyncsched.edges import Edges, Kind, Rule
 from asyncsched.errors import ArgumentsError
 from asyncsched.limits import Cooldown, Debounce, Idempotency, Once, Rate, Unique
-from asyncsched.run import NO_TERMS, Bounds, Run, RunStatus, Settled, Terms
+from asyncsched.merge import merged_reason
+from asyncsched.retry import NO_RETRY
+from asyncsched.run import NO_TERMS, Bounds, HandedBack, Run, RunStatus, Settled, Terms, settle
 from asyncsched.values import VALUE_LIMIT, Unstored, Values
 
 READY, RUNNING, DELAYED, BLOCKED, QUEUED, PARKED = range(6)
@@ -327,3 +329,29 @@ def _edges_of(row: Row, upstreams: Mapping[str, Run[Any]]) -> Edges | None:
     if not fit:
         raise ArgumentsError("its edges cannot be read")
     return edges
+
+
+def ended_as(row: Row, status: RunStatus, reason: str, now_us: int) -> Row:
+    """The row of a run that a store ends by itself."""
+    return row._replace(status=status.value, reason=reason, token=row.token + 1, finished_at=now_us)
+
+
+def handed_back(row: Row, now_us: int) -> Row:
+    """The row of a run whose node is gone: it waits again, and its attempt does not count."""
+    settled = settle(HandedBack(), row.attempt, NO_RETRY, now_us)
+    return row._replace(
+        status=settled.status.value,
+        reason=settled.reason,
+        attempt=row.attempt - 1,
+        token=row.token + 1,
+        node=None,
+        due_at=now_us,
+        error=None,
+    )
+
+
+def merged_row(row: Row, now_us: int) -> Row:
+    """The record of the skip of a fire for which another run stands."""
+    once = terms_of(row.terms).once
+    assert once is not None
+    return ended_as(row, RunStatus.SKIPPED, merged_reason(once).value, now_us)

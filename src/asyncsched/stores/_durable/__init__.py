@@ -1,0 +1,1 @@
+"""What the stores that outlive the process have in common: runs and tasks as columns, and the runs known here."""

@@ -1,0 +1,198 @@
+"""One node at a PostgreSQL store: it comes, is told what others do, comes anew if they took it for dead, and goes."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from uuid import uuid4
+
+from asyncsched.clock import Clock
+from asyncsched.stores._durable.lease import LeaseHolder
+from asyncsched.stores._postgres.address import Address
+from asyncsched.stores._postgres.connection import TROUBLES, Database, check_server, connect, make_pool, store_error
+from asyncsched.stores._postgres.desk import Desk
+from asyncsched.stores._postgres.lookups import AT_ONCE, Abroad, Cursor, look_abroad
+from asyncsched.stores._postgres.pulse import Pulse
+from asyncsched.stores._postgres.rescue import enter, leave, rescue, take_strays
+from asyncsched.stores._postgres.roster import enrol_again, unpark
+from asyncsched.stores._postgres.schema import migrate, missing
+from asyncsched.stores._postgres.transaction import Transaction, transact
+
+log = logging.getLogger("asyncsched.stores")
+
+_START = (
+    "SELECT coalesce((SELECT max(seq) FROM asyncsched.runs WHERE scheduled_at IS NOT NULL), 0), "
+    "coalesce((SELECT value FROM asyncsched.counts WHERE name = 'edits'), 0)"
+)
+
+
+class Presence(Desk, LeaseHolder):
+    """What a store does from ``open`` to ``close`` beside its verbs."""
+
+    def __init__(self, address: Address, lease_us: int, stall_limit_us: int, *, migrates: bool) -> None:
+        super().__init__(address)
+        self._lease_us, self._stall_limit_us = lease_us, stall_limit_us
+        self._migrates = migrates
+        self._node = self._id = ""
+        self._pulse: Pulse | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        """Know nothing of what was before."""
+        self._meet_nobody()
+        self._entering = self._leaving = self._in_doubt = False
+        self._cursor = Cursor(0, 0, 0)
+        self._looking = self._again = self._entered_once = False
+        self._next_us: int | None = None
+        """When a run may be claimed next, or lapses, as the engine has been hinted at it."""
+        self._unasked: list[str] = []
+        """Runs of which it is still to be asked how they stand."""
+
+    async def open(self, node: str, clock: Clock) -> None:  # noqa: ARG002 - the server has a clock
+        self._node = node
+        self._id = self._known.node_id = uuid4().hex
+        self._begin()
+        try:
+            self._pool = await make_pool(self._address)
+            if await self._read(self._lacks):
+                connection = await connect(self._address, "schema")
+                try:
+                    database = Database(connection, self._address.schema)
+                    await migrate(database, self._address, allowed=self._migrates)
+                finally:
+                    await connection.close()
+            # Others may look as soon as it is a node: what it takes to renew the lease is there before.
+            pulse = self._pulse = Pulse(
+                *(self._address, self._lease_us, lambda: self._id, self._look_elsewhere, self._given_up),
+                *(self._doubted, self._trusted, self._stall_limit_us, self._unmoved),
+            )
+            await pulse.start()
+            await self._write(self._enter)
+            self._entered_once = True
+        except BaseException as error:
+            await self._stop()
+            if isinstance(error, TROUBLES):
+                raise store_error(self._address, error) from error
+            raise
+        pulse.hint()
+
+    async def _lacks(self, database: Database) -> bool:
+        await check_server(database, self._address)
+        return bool(await missing(database, self._address))
+
+    async def _enter(self, db: Transaction) -> None:
+        """Become one of the nodes at the store."""
+        await take_strays(db)
+        while (await rescue(db, self._id, self._lease_us))[1]:
+            pass
+        await enter(db, self._id, self._node, self._lease_us)
+        await unpark(db, None)
+        last, self._edits = await db.row(_START)  # type: ignore[misc]
+        self._cursor = Cursor(last, last, 0)
+
+    def _changed(self) -> None:
+        """Let other nodes look what this one has done."""
+        if self._pulse is not None:
+            self._pulse.hint()
+
+    def _look_at_lease(self) -> None:
+        if self._pulse is not None:
+            self._pulse.renew()
+
+    def _given_up(self) -> None:
+        """Come anew, as another node: others have taken this one for dead, and what it ran is theirs by now."""
+        if self._entering or self._leaving or not self._entered_once:  # it may still be on its way in
+            return
+        self._entering = True
+        self._id = self._known.node_id = uuid4().hex
+        self._lost = [*(self._lost or ()), *self._known.lose()]
+        node_id, name, rosters = self._id, self._node, set(self._rosters)
+
+        async def come(db: Transaction) -> None:
+            await take_strays(db)  # before any attempt that is lost has ended: none of them is to count
+            await enter(db, node_id, name, self._lease_us)
+            await enrol_again(db, node_id, rosters)
+
+        assert self._pulse is not None
+        self._pulse.ask(lambda database: transact(database, come), self._entered)
+
+    def _entered(self, _answer: None, error: BaseException | None) -> None:
+        self._entering = False  # if it has not worked, the next renewal finds that
+        if error is not None:
+            log.warning("this node cannot come anew, it tries again: %s", error)
+        self._look_elsewhere()
+
+    async def close(self) -> None:
+        if self._pool is None:
+            return
+        self._leaving = True  # from here on it is no wonder if it is not found among the nodes
+        try:
+            await self._inserting.finish()
+            node_id = self._id
+            await self._write(lambda db: leave(db, node_id))
+            self._changed()
+        finally:
+            await self._stop()
+            self._part()
+
+    async def _stop(self) -> None:
+        """Let the thread end, and the connections."""
+        pulse, self._pulse = self._pulse, None
+        if pulse is not None:
+            await pulse.stop()
+        pool, self._pool = self._pool, None
+        connection, self._at_hand = self._at_hand, None
+        if pool is not None:
+            with contextlib.suppress(Exception):
+                if connection is not None:
+                    await pool.release(connection)
+                await pool.close()
+
+    # -- what others do
+
+    def _look_elsewhere(self) -> None:
+        """Ask what others have done, of every run that has not ended here, then let the engine look."""
+        self._again = True
+        if not self._looking:
+            self._ask()
+
+    async def _unmoved(self, database: Database) -> bool:
+        """Whether others have done nothing since it was last looked. Called on the pulse's thread."""
+        if self._looking or self._unasked or self._known.counted or self._watched or not self._entered_once:
+            return False
+        cursor, next_us = self._cursor, self._next_us
+        abroad = await look_abroad(database, (), cursor, self._id, self._edits)
+        same = abroad.cursor.seen == cursor.base and abroad.edits == self._edits and abroad.next_us == next_us
+        return same and not (abroad.ready or abroad.stops)
+
+    def _ask(self) -> None:
+        """Ask for some of the runs, then for the next, until all have been asked for since others were heard of."""
+        pulse = self._pulse
+        if pulse is None or self._leaving or not self._entered_once:
+            return
+        if not self._unasked:
+            self._again = False
+            for run_id in [run_id for run_id, run in self._watched.items() if run.status.final]:
+                del self._watched[run_id]  # who watches nothing need not be woken by each poll
+            self._unasked = [*self._known.counted, *self._watching()]
+        self._looking = True
+        cursor, node_id, edits = self._cursor, self._id, self._edits
+        asked, self._unasked = self._unasked[:AT_ONCE], self._unasked[AT_ONCE:]
+        pulse.ask(lambda database: look_abroad(database, asked, cursor, node_id, edits), self._looked)
+
+    def _looked(self, abroad: Abroad | None, error: BaseException | None) -> None:
+        self._looking = False
+        if abroad is None:
+            log.debug("what other nodes did cannot be read: %s", error)  # the lease tells of the trouble
+            self._unasked = []
+            return
+        self._cursor = abroad.cursor
+        self._hear_of_ends(abroad.ended, abroad.now_us)
+        self._hear_of_runs(abroad.made)
+        self._hear_of_orders(abroad.stops, abroad.edited, abroad.edits)
+        told = self._elsewhere or self._found or self._stops or self._lost is not None
+        if told or abroad.ready or abroad.next_us != self._next_us:  # else an exchange would come to nothing
+            self.hint()
+        self._next_us = abroad.next_us
+        if self._again or self._unasked:  # nobody may ever write again: what is not asked now never is
+            self._ask()

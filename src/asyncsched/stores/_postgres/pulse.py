@@ -1,0 +1,353 @@
+"""The thread of a node with a loop and a connection of its own: what it does goes on while the program's loop hangs.
+
+It renews the lease, hands back the runs of nodes whose leases are over, tells others that something has changed, and
+hears of what they have changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from random import Random
+from typing import Any
+
+from asyncsched import crash_points
+from asyncsched.clock import SECOND_US, SystemClock
+from asyncsched.stores._durable.lease import answer_us, trusted_us
+from asyncsched.stores._postgres.address import Address
+from asyncsched.stores._postgres.connection import Database, connect, store_error
+from asyncsched.stores._postgres.rescue import renew, rescue
+from asyncsched.stores._postgres.transaction import transact
+from asyncsched.stores._postgres.upkeep import tidy, to_do
+
+log = logging.getLogger("asyncsched.stores")
+
+POLL_US = SECOND_US
+"""So often a node looks what others have done, whether or not it was told."""
+_APART_US = 20_000  # between two hints: more would not be heard sooner, and each costs those who listen a look
+# Each time that much later or earlier, so that nodes which have begun together do not sweep together.
+_SWEEP_US, _SWEEP_SPREAD = 5 * SECOND_US, 0.2
+_REST_US, _MOST_REST_US = 250_000, 2 * SECOND_US
+_NEVER = 2**62
+
+Work = Callable[[Database], Awaitable[Any]]
+Take = Callable[[Any, BaseException | None], None]
+
+
+class Pulse:
+    """Beats from ``start`` to ``stop``.
+
+    node_id: which node this is, at any time.
+    tick: called on the program's loop once in a while, and when other nodes may have changed something.
+    given_up: called there when others have taken this node for dead.
+    doubted: called there when they may have, as the lease could not be renewed. trusted: when it was, after that.
+    unmoved: called on the thread, says whether there is nothing for which the tick of a poll is to be called.
+    stall_limit_us: where the program's loop hangs for so long, the lease is not renewed any more.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        lease_us: int,
+        node_id: Callable[[], str],
+        tick: Callable[[], None],
+        given_up: Callable[[], None],
+        doubted: Callable[[], None],
+        trusted: Callable[[], None],
+        stall_limit_us: int,
+        unmoved: Callable[[Database], Awaitable[bool]],
+    ) -> None:
+        self._address = address
+        self._lease_us = lease_us
+        self._node_id = node_id
+        self._tick = tick
+        self._given_up = given_up
+        self._doubted, self._trusted = doubted, trusted
+        self._stall_limit_us = stall_limit_us
+        self._unmoved = unmoved
+        self._steady_us = SystemClock().steady_us
+        self._random = Random()
+        self._asked: deque[tuple[Work, Take]] = deque()
+        self._later: list[tuple[int, Work, Take]] = []
+        self._program = asyncio.get_running_loop()
+        self._opened: asyncio.Future[None] = self._program.create_future()
+        self._ended: asyncio.Future[None] = self._program.create_future()
+        self._thread = threading.Thread(target=self._live, name="asyncsched-postgres", daemon=True)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._connection: Any = None
+        self._due = asyncio.Event()
+        now_us = self._steady_us()
+        self._tick_us, self._renew_us = now_us + POLL_US, now_us + lease_us // 4
+        self._sweep_us = now_us + _SWEEP_US
+        self._hint_us, self._hinted_us = _NEVER, 0
+        self._hinting = False
+        """Whether a hint is to be sent yet: what is done until then is part of it."""
+        self._rest_us = 0
+        self._doubt: asyncio.TimerHandle | None = None
+        self._in_doubt = self._stalled = False
+        self._unmoved_us: int | None = None
+        """Since when the program's loop has not answered; ``None``: it has."""
+        self._over = False
+
+    async def start(self) -> None:
+        """Begin to beat, once there is a connection.
+
+        Raises:
+            StoreError: there is none to be had.
+        """
+        self._thread.start()
+        await asyncio.shield(self._opened)
+
+    def hint(self) -> None:
+        """Let other nodes look what this one has done."""
+        if self._address.notify and not self._hinting:
+            self._hinting = True
+            self._wake(self._hint)
+
+    def renew(self) -> None:
+        """Look at once whether this is a node."""
+        self._wake(self._renew)
+
+    def ask(self, work: Work, take: Take, after_us: int = 0) -> None:
+        """Let ``work`` be done beside what the program asks; ``take`` gets its answer or its error, on the loop.
+
+        after_us: not before so long from now.
+        """
+        if after_us:
+            self._wake(lambda: self._later.append((self._steady_us() + after_us, work, take)))
+            return
+        self._asked.append((work, take))
+        self._wake(lambda: None)
+
+    async def stop(self) -> None:
+        """Beat no more."""
+        if self._thread.is_alive():
+            self._wake(self._end)
+            await asyncio.shield(self._ended)
+
+    # -- on the thread
+
+    def _hint(self) -> None:
+        self._hint_us = min(self._hint_us, self._hinted_us + _APART_US)
+
+    def _renew(self) -> None:
+        self._renew_us = 0
+
+    def _end(self) -> None:
+        self._over = True
+
+    def _live(self) -> None:
+        try:
+            with asyncio.Runner() as runner:
+                self._loop = runner.get_loop()
+                runner.run(self._beat_on())
+        finally:
+            self._loop = None
+            self._call(_done, self._ended)
+
+    async def _beat_on(self) -> None:
+        self._due = asyncio.Event()
+        self._trust(self._steady_us())  # it becomes a node only after this
+        try:
+            await self._database()
+        except Exception as error:
+            self._call(_failed, self._opened, store_error(self._address, error))
+            return
+        self._call(_done, self._opened)
+        while not self._over:
+            await self._beat()
+            if not self._over:
+                await self._rest()
+        await self._close()
+
+    async def _rest(self) -> None:
+        """Wait for what is due next, or asked for."""
+        if self._asked:
+            return
+        due_us = min(self._tick_us, self._renew_us, self._sweep_us, self._hint_us, *(one[0] for one in self._later))
+        wait_s = max(0, due_us - self._steady_us()) / 1e6
+        timer = asyncio.get_running_loop().call_later(wait_s, self._due.set)
+        await self._due.wait()
+        self._due.clear()
+        timer.cancel()
+
+    async def _beat(self) -> None:
+        now_us = self._steady_us()
+        soon_us = now_us
+        if now_us >= self._tick_us:
+            # To wake costs more than what is then done: what would be due before the next poll is done with this one.
+            soon_us += min(POLL_US, self._lease_us // 16)
+            self._tick_us = now_us + POLL_US
+            await self._poll()
+        try:
+            if soon_us >= self._renew_us:
+                await self._renew_lease(now_us)
+            if now_us >= self._hint_us:
+                await self._send(now_us)
+            if soon_us >= self._sweep_us:
+                await self._sweep(now_us)
+        except Exception as error:  # whatever it is: without this thread the node would soon be taken for dead
+            await self._trouble(error)
+        if self._later:
+            self._asked.extend((work, take) for at_us, work, take in self._later if at_us <= now_us)
+            self._later = [one for one in self._later if one[0] > now_us]
+        if self._asked:
+            await self._answer(*self._asked.popleft())
+
+    async def _poll(self) -> None:
+        """Let the program look what others have done, if there is anything to be seen: to wake it costs more."""
+        try:
+            if self._connection is not None and await self._unmoved(await self._database()):
+                return
+        except Exception:  # it finds that for itself, and tells of it
+            pass
+        self._call(self._tick)
+
+    async def _renew_lease(self, now_us: int) -> None:
+        if self._stalls(now_us):
+            return
+        node_id, asked_us = self._node_id(), now_us
+        if self._connection is None or self._connection.is_closed():
+            await self._database()
+            asked_us = self._steady_us()
+        if await renew(await self._database(), node_id, self._lease_us):
+            self._trust(asked_us)
+        else:
+            self._call(self._given_up)
+        self._renew_us = now_us + self._lease_us // 4
+        self._rest_us = 0
+
+    def _stalls(self, now_us: int) -> bool:
+        """Whether the program's loop hangs for so long that its runs are better done elsewhere."""
+        since_us = self._unmoved_us
+        if since_us is None:
+            since_us = self._unmoved_us = now_us
+            self._call(self._moved)
+        stalled, self._stalled = self._stalled, now_us - since_us >= self._stall_limit_us
+        if self._stalled:
+            self._renew_us = now_us + min(self._lease_us // 4, self._stall_limit_us)
+            if not stalled:
+                limit_s = self._stall_limit_us / SECOND_US
+                log.error("the event loop hangs for longer than stall_limit (%.0f s): the lease is given up", limit_s)
+        return self._stalled
+
+    def _moved(self) -> None:
+        """The program's loop is there. Called on it."""
+        self._unmoved_us = None
+        if self._stalled:
+            self.renew()
+
+    def _trust(self, asked_us: int) -> None:
+        """Rely on the lease that was asked for then, until it may be over."""
+        if self._doubt is not None:
+            self._doubt.cancel()
+        wait_s = (asked_us + trusted_us(self._lease_us) - self._steady_us()) / SECOND_US
+        self._doubt = asyncio.get_running_loop().call_later(wait_s, self._call_in_doubt)
+        if self._in_doubt:
+            self._in_doubt = False
+            self._call(self._trusted)
+
+    def _call_in_doubt(self) -> None:
+        self._in_doubt = True
+        self._call(self._doubted)
+
+    @crash_points.before("hint")
+    async def _send(self, now_us: int) -> None:
+        self._hint_us, self._hinting = _NEVER, False
+        database = await self._database()
+        await database.rows("SELECT pg_notify($1, $2)", channel_of(self._address), self._node_id())
+        self._hinted_us = now_us
+
+    async def _sweep(self, now_us: int) -> None:
+        """Hand back what dead nodes have left, so much at a time that the own lease does not run out meanwhile."""
+        node_id = self._node_id()
+        database = await self._database()
+        dead, over = await to_do(database, node_id, self._lease_us)
+        if dead:
+            gone, more = await transact(database, lambda db: rescue(db, node_id, self._lease_us))
+            if gone:
+                log.warning("%s: %d nodes are gone, their runs are handed back", self._address, gone)
+                self._call(self._tick)
+                self._hint()
+            if more:
+                return
+        if over:
+            await transact(database, tidy)
+        spread = self._random.uniform(1 - _SWEEP_SPREAD, 1 + _SWEEP_SPREAD)
+        self._sweep_us = now_us + int(_SWEEP_US * spread)
+
+    async def _answer(self, work: Work, take: Take) -> None:
+        try:
+            answer = await work(await self._database())
+        except Exception as error:
+            self._call(take, None, store_error(self._address, error))
+        else:
+            self._call(take, answer, None)
+
+    async def _database(self) -> Database:
+        """The thread's connection, made anew if it was lost; on it is heard what others tell."""
+        if self._connection is None or self._connection.is_closed():
+            connection = await connect(self._address, "node", answer_us(self._lease_us) / SECOND_US)
+            if self._address.notify:
+                await connection.add_listener(channel_of(self._address), self._heard)
+            self._connection = connection
+            self._call(self._tick)
+        return Database(self._connection, self._address.schema)
+
+    def _heard(self, _connection: Any, _process: int, _channel: str, payload: object) -> None:
+        if payload != self._node_id():
+            self._call(self._tick)
+
+    async def _trouble(self, error: BaseException) -> None:
+        """Rest before the next try: whoever asks for something meanwhile is told."""
+        if not self._rest_us:
+            told = store_error(self._address, error)
+            log.warning("the lease at %s cannot be renewed, it is tried again: %s", self._address, told)
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.terminate()  # to close it in order would wait for an answer that may never come
+        self._rest_us = min(max(2 * self._rest_us, _REST_US), _MOST_REST_US)
+        then_us = self._steady_us() + self._rest_us
+        self._renew_us, self._sweep_us = then_us, max(self._sweep_us, then_us)
+        self._hint_us, self._hinting = _NEVER, False
+
+    async def _close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(Exception):
+                await connection.close(timeout=1)
+
+    # -- from one thread to the other
+
+    def _wake(self, function: Callable[[], None]) -> None:
+        def woken() -> None:
+            function()
+            self._due.set()
+
+        loop = self._loop
+        if loop is not None:
+            with suppress(RuntimeError):  # it has just ended
+                loop.call_soon_threadsafe(woken)
+
+    def _call(self, function: Callable[..., Any], *args: Any) -> None:
+        with suppress(RuntimeError):  # the loop was closed
+            self._program.call_soon_threadsafe(function, *args)
+
+
+def _done(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _failed(future: asyncio.Future[None], error: BaseException) -> None:
+    if not future.done():
+        future.set_exception(error)
+
+
+def channel_of(address: Address) -> str:
+    """Where the nodes of a store hear of one another."""
+    return f"asyncsched_{address.schema}"

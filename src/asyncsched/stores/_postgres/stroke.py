@@ -1,0 +1,156 @@
+"""One stroke: what of a node's runs is over ends, what is due is ready, and what is ready begins, in one statement.
+
+It is about runs that concern nobody else. Where anything else is to be done first it claims nothing, and says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from asyncsched.deadlines import lapses_us
+from asyncsched.run import RunStatus
+from asyncsched.stores._durable.rows import DELAYED, READY, Row, bare_run
+from asyncsched.stores._postgres.connection import Database
+from asyncsched.stores._postgres.plain import (
+    ANY_QUEUE,
+    DELAYED_US,
+    FOUND,
+    LAPSES_US,
+    NODE,
+    START,
+    THESE_QUEUES,
+    Claimed,
+    given,
+    is_end,
+    told,
+    turned,
+    with_room,
+)
+
+_WOKEN_AT_ONCE = 10_000
+_ACKS = (
+    ("id", "text"), ("token", "bigint"), ("status", "text"), ("reason", "text"), ("finished_at", "bigint"),
+    ("result", "text"), ("error", "text"), ("notes", "text"), ("attempt", "bigint"), ("due_at", "bigint"),
+    ("lapses_at", "bigint"),
+)  # fmt: skip
+# To send an array costs by its values, none among them: of successes without notes, as most ends are, few are sent.
+_SUCCESS = RunStatus.SUCCESS.value
+_SUCCESSES = (("id", "text"), ("token", "bigint"), ("finished_at", "bigint"), ("result", "text"))
+# What a run was is in its row, how it ended is told.
+_TOLD = {"status", "reason", "finished_at", "result", "error", "notes"}
+_KEPT = (*Row._fields, "queue")
+_GONE = ", ".join(f"v.{name}" if name in _TOLD else f"r.{name}" for name in _KEPT)
+_ENDED = ", ".join("d.token + 1" if name == "token" else f"d.{name}" for name in _KEPT)
+
+
+def _acks(told: Sequence[tuple[str, str]], first: int) -> str:
+    """The acknowledgements, of which these columns are given; if not all are, they are successes."""
+    unsaid = [f"'{_SUCCESS}' AS status" if one == "status" else f"NULL::{kind} AS {one}"
+              for one, kind in _ACKS if (one, kind) not in told]  # fmt: skip
+    return f"SELECT {', '.join(['*', *unsaid])} FROM {given(told, 'v', first)}"
+
+
+_BACK = (
+    "UPDATE asyncsched.runs r SET status = v.status, reason = v.reason, attempt = v.attempt, "
+    "token = r.token + 1, node = NULL, owner = NULL, due_at = v.due_at, result = NULL, error = v.error, "
+    f"notes = v.notes, state = CASE WHEN v.due_at > {{now}} THEN {DELAYED} ELSE {READY} END, "
+    "arrived_at = greatest(v.due_at, {now}), lapses_at = v.lapses_at FROM v WHERE {mine} "
+    "AND v.finished_at IS NULL AND r.stop IS NULL RETURNING v.n, v.due_at, v.lapses_at"
+)
+_NOBODY = "SELECT n, due_at, lapses_at FROM v WHERE false"
+
+
+def _statement(told: Sequence[tuple[str, str]], queues: str, first: int) -> str:
+    """The whole of it, ``told`` so much of each end; the parameters behind those of the claim begin with ``first``."""
+    acks, may_claim = first, first + len(told)
+    mine = f"r.id = ANY(${acks}::text[]) AND r.id = v.id AND r.token = v.token AND r.plain"
+    now = "(SELECT now FROM t)"
+    # A smallest one, not any: whatever is believed of the table, that is a look at the end of an index.
+    return (
+        f"WITH RECURSIVE t AS MATERIALIZED (SELECT asyncsched.now_us() AS now), "
+        f"v AS ({_acks(told, acks)}), "
+        f"d AS (DELETE FROM asyncsched.runs r USING v WHERE {mine} AND v.finished_at IS NOT NULL "
+        f"RETURNING {_GONE}, v.n, r.maker), "
+        # Who has deleted the row is alone with it: to look what stands there costs less than ON CONFLICT does.
+        f"h AS (INSERT INTO asyncsched.history ({', '.join(_KEPT)}) SELECT {_ENDED} FROM d WHERE NOT EXISTS "
+        f"(SELECT 1 FROM asyncsched.history o WHERE o.id = ANY(${acks}::text[]) AND o.id = d.id) ORDER BY d.n), "
+        f"b AS ({_NOBODY if told is _SUCCESSES else _BACK.format(mine=mine, now=now)}), "
+        f"w AS (UPDATE asyncsched.runs SET state = {READY} WHERE id = ANY(ARRAY(SELECT o.id FROM asyncsched.runs o "
+        f"WHERE o.state = {DELAYED} AND o.due_at <= {now} AND o.limit_key IS NULL "
+        f"ORDER BY o.due_at LIMIT {_WOKEN_AT_ONCE} FOR UPDATE SKIP LOCKED))), "
+        "f AS MATERIALIZED (SELECT "
+        "coalesce((SELECT min(due_at) FROM asyncsched.runs WHERE state = 2 AND limit_key IS NOT NULL) <= t.now, false) "
+        "OR coalesce((SELECT min(wake_at) FROM asyncsched.keys WHERE wake_at IS NOT NULL) <= t.now, false) "
+        "OR coalesce((SELECT max(last_at) FROM asyncsched.keys WHERE last_at IS NOT NULL) > t.now, false) AS waking, "
+        f"coalesce({LAPSES_US} <= t.now, false) AS lapsing, "
+        "(SELECT min(queue) FROM asyncsched.runs WHERE state = 0 AND (holds >= 2 OR lost >= 2)) IS NOT NULL "
+        "AS special, "
+        "coalesce((SELECT min(due_at) FROM asyncsched.runs WHERE state = 2) <= t.now, false) AS due FROM t), "
+        f"g AS MATERIALIZED (SELECT ${may_claim}::boolean AND NOT (waking OR lapsing OR special OR due) AS go FROM f), "
+        f"n AS MATERIALIZED ({NODE} AND (SELECT go FROM g)), {queues}, {START} "
+        "SELECT ARRAY(SELECT n FROM v EXCEPT (SELECT n FROM d UNION ALL SELECT n FROM b)) AS missed, "
+        f"EXISTS (SELECT 1 FROM d WHERE d.maker <> $1) OR EXISTS (SELECT 1 FROM b) AS tell, "
+        "f.waking, f.lapsing, f.special, g.go, "
+        f"{FOUND}, least({DELAYED_US}, (SELECT min(due_at) FROM b)) AS next_us, "
+        f"least({LAPSES_US}, (SELECT min(lapses_at) FROM b)) AS lapses_us, u.* "
+        "FROM t CROSS JOIN f CROSS JOIN g LEFT JOIN u ON true ORDER BY u.place"
+    )
+
+
+_ANY, _OF = _statement(_ACKS, ANY_QUEUE, 5), _statement(_ACKS, THESE_QUEUES, 7)
+_ANY_PLAINLY, _OF_PLAINLY = _statement(_SUCCESSES, ANY_QUEUE, 5), _statement(_SUCCESSES, THESE_QUEUES, 7)
+_BEFORE = 6
+
+
+class Stroke(NamedTuple):
+    """What one did.
+
+    missed: the places of the acknowledgements that did not count: those runs concern others, or are not the node's.
+    tell: whether other nodes may want to know of those that did.
+    waking, lapsing: whether something that has a key is due, and whether runs have waited too long.
+    special: whether runs are ready that are not to be claimed in this way.
+    claimed: what was claimed; ``None`` if that is still to be done.
+    """
+
+    missed: set[int]
+    tell: bool
+    waking: bool
+    lapsing: bool
+    special: bool
+    claimed: Claimed | None
+
+
+async def strike(
+    db: Database,
+    rows: Sequence[Row],
+    owner: str,
+    node: str,
+    limit: int,
+    others: Collection[str],
+    queues: Mapping[str, int] | None,
+    *,
+    claims: bool,
+) -> Stroke:
+    """End these runs or let them wait for their next attempts, as they say; then claim, if ``claims`` and it can be."""
+    asked = (owner, node, limit, list(others), *with_room(queues))
+    acks: list[tuple[Any, ...]]
+    if all(row.status == _SUCCESS and row.reason is row.error is row.notes is None for row in rows):
+        acks = [(row.id, row.token - 1, row.finished_at, row.result) for row in rows]
+        statement, width = _ANY_PLAINLY if queues is None else _OF_PLAINLY, len(_SUCCESSES)
+    else:
+        acks = [_told_of(row) for row in rows]
+        statement, width = _ANY if queues is None else _OF, len(_ACKS)
+    found = await db.rows(statement, *asked, *turned(acks, width), claims)
+    missed, tell, waking, lapsing, special, went = found[0][:_BEFORE]
+    return Stroke(
+        {place - 1 for place in missed}, tell, waking, lapsing, special, told(found, _BEFORE) if went else None
+    )
+
+
+def _told_of(row: Row) -> tuple[Any, ...]:
+    """An acknowledgement as its columns."""
+    ends = is_end(row)
+    lapse_us = None if ends or row.terms is None else lapses_us(bare_run(row))
+    told = (row.id, row.token - 1, row.status, row.reason, row.finished_at if ends else None, row.result)
+    return (*told, row.error, row.notes, row.attempt, row.due_at, lapse_us)

@@ -1,0 +1,1 @@
+"""Behind the Redis store: scripts, transactions, and what they are asked."""

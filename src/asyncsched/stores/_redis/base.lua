@@ -1,0 +1,84 @@
+-- What all scripts share. KEYS[1] is what every key begins with, its hash tag included. Instants are whole microseconds
+-- since the epoch, UTC. These scripts compare and set; what to set was decided before they are called.
+--
+--   r:<run>    hash: the run, live or ended     t:<task>   hash: the task
+--   l:<task>   live runs by their place         e:<task>   ended runs, in the order of their ends
+--   a, a:<task>  all runs by when they were made  ended      all ended runs, in that order
+--   y:<queue>  ready runs, foremost first       delayed, kdelayed  runs by when they are due; the latter have a key
+--   k:<key>    what is known of a limit         q:<key>, h:<key>   who waits for it, who holds a place
+--   o:<node>   what runs at a node              st:<node>  what of that is to stop, and why
+--   n:<run>    what a run needs                 f:<run>    who needs it
+--   nodes      the nodes' leases                names, came, said  what is known of nodes; asked: those to drain
+local ns = KEYS[1]
+local call = redis.call
+local READY, RUNNING, DELAYED, BLOCKED, QUEUED, PARKED, ENDED = '0', '1', '2', '3', '4', '5', '9'
+
+local function wall()
+  local at = call('TIME')
+  return at[1] * 1000000 + at[2]
+end
+
+-- Where somebody moves the clock by hand, that is the clock; but never that of the leases.
+local hand = call('GET', ns .. 'clock')
+local now = hand and tonumber(hand) or wall()
+
+local function text(number)
+  return string.format('%.0f', number)
+end
+local now_text = text(now)
+
+-- What one cannot be added to was not written by us, and begins anew where there is nothing yet.
+local function raise(key, field)
+  local now_at = redis.pcall('HINCRBY', key, field, 1)
+  if type(now_at) == 'table' then call('HSET', key, field, '2147483648') end
+end
+
+-- The same for a number that was read already, to be written together with others.
+local function next_of(number)
+  if not number then return '1' end
+  if string.find(number, '^%d+$') and #number <= 15 then return number + 1 end
+  return '2147483648'
+end
+
+-- Adds to a list of lists.
+local function into(lists, name, value)
+  local list = lists[name] or {}
+  lists[name] = list
+  list[#list + 1] = value
+end
+
+local function place(id, key, where)
+  local at = call('HMGET', key, 'zk', 'zm', 'owner', 'seq')
+  at[4] = tonumber(at[4] or '0') or 0
+  if at[1] then redis.pcall('ZREM', ns .. at[1], at[2] or id) end
+  if at[3] then
+    call('SREM', ns .. 'o:' .. at[3], id)
+    call('HDEL', ns .. 'st:' .. at[3], id)
+    if call('EXISTS', ns .. 'o:' .. at[3]) == 0 then call('SREM', ns .. 'owners', at[3]) end
+  end
+  if at[1] or at[3] then call('HDEL', key, 'zk', 'zm', 'owner') end
+  local kind = where[1]
+  if kind == 'wait' then
+    kind = tonumber(where[2]) > now and 'delayed' or 'ready'
+    where = kind == 'ready' and { kind, where[3], where[4] } or { kind, where[2], 'delayed' }
+  end
+  if kind == 'ready' or kind == 'queued' then
+    local zset = (kind == 'ready' and 'y:' or 'q:') .. where[2]
+    local member = where[3] .. string.format('%012x', at[4]) .. ':' .. id
+    call('ZADD', ns .. zset, 0, member)
+    if kind == 'ready' then call('SADD', ns .. 'queues', where[2]) end
+    call('HSET', key, 'zk', zset, 'zm', member, 'state', kind == 'ready' and READY or QUEUED)
+  elseif kind == 'delayed' then
+    call('ZADD', ns .. where[3], where[2], id)
+    call('HSET', key, 'zk', where[3], 'zm', id, 'state', DELAYED)
+  elseif kind == 'running' then
+    call('SADD', ns .. 'o:' .. where[2], id)
+    call('SADD', ns .. 'owners', where[2])
+    call('HSET', key, 'owner', where[2], 'state', RUNNING)
+  elseif kind == 'parked' then
+    call('ZADD', ns .. 'parked', at[4], id)
+    call('HSET', key, 'zk', 'parked', 'zm', id, 'state', PARKED)
+  else
+    call('HSET', key, 'state', kind == 'blocked' and BLOCKED or ENDED)
+  end
+end

@@ -1,0 +1,202 @@
+"""Which runs of a key have a place and may start: the rules of ``limits``, on what is kept of the key."""
+
+from __future__ import annotations
+
+import json
+from bisect import insort
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from asyncsched.limits import Rate
+from asyncsched.run import Terms
+from asyncsched.stores._durable.marred import EARLIEST_US, LATEST_US
+from asyncsched.stores._redis.link import PAGE
+from asyncsched.stores._redis.records import by_priority, count_said
+from asyncsched.stores._redis.transaction import Transaction
+
+# Flags of a run: it has one of the places of its key; a start has been promised to it by the rate.
+PLACE, PROMISE = 1, 2
+
+
+class Key:
+    """What is known of one limit key: its latest starts, who has a place, who waits."""
+
+    def __init__(self, unit: Transaction, name: str) -> None:
+        self._unit = unit
+        self.name = name
+        self.known = self.changed = False
+        self.count = self.period_us = 0
+        self.wake_us: int | None = None
+        self.starts: deque[int] = deque(maxlen=0)
+        self.holders: dict[str, int] = {}
+        self._waiting: deque[tuple[str, str]] = deque()
+        self._extra: list[tuple[str, str]] = []
+        self._gone: set[str] = set()
+        self._read = 0
+        self._more = True
+
+    def know(self, said: Any) -> None:
+        """Know what was read: what is kept, who holds a place, the first who wait, and these runs."""
+        fields, holders, members, runs = ([*part] for part in said)
+        kept = dict(zip(fields[::2], fields[1::2], strict=True))
+        self._unit.checks.append(("field", f"k:{self.name}", "v", kept.get("v")))
+        pairs = zip(holders[::2], holders[1::2], strict=True)
+        self.holders = {run_id: count_said(flags) & (PLACE | PROMISE) for run_id, flags in pairs}
+        if "starts" in kept:
+            self.known = True
+            self.count, self.period_us = count_said(kept.get("count")), count_said(kept.get("period"))
+            self.starts = deque(_instants(kept["starts"]), self.count)
+            self.wake_us = count_said(kept["wake_at"]) if "wake_at" in kept else None
+        self._take(members)
+        self._unit.know([member.partition(":")[2] for member in members], runs)
+
+    def _take(self, members: Sequence[str]) -> None:
+        self._waiting.extend((member, member.partition(":")[2]) for member in members)
+        self._read += len(members)
+        self._more = len(members) == PAGE
+
+    async def _page(self) -> None:
+        (members,) = await self._unit.link.ask(("ZRANGE", f"q:{self.name}", self._read, self._read + PAGE - 1))
+        self._take(members)
+        await self._unit.load(member.partition(":")[2] for member in members)
+
+    async def foremost(self) -> str | None:
+        """Who waits and comes first."""
+        while True:
+            while self._waiting and self._waiting[0][1] in self._gone:
+                self._waiting.popleft()
+            if self._waiting or not self._more:
+                break
+            await self._page()
+        ahead = [line[0] for line in (self._waiting, self._extra) if line]
+        return min(ahead)[1] if ahead else None
+
+    def add(self, member: str, run_id: str) -> None:
+        """Let a run wait."""
+        self.changed = True
+        insort(self._extra, (member, run_id))
+
+    def remove(self, run_id: str) -> None:
+        """Let a run wait no more."""
+        self.changed = True
+        self._gone.add(run_id)
+        self._extra = [one for one in self._extra if one[1] != run_id]
+
+    def hold(self, run_id: str, flags: int) -> None:
+        """Let a run have these flags."""
+        before = self.holders.get(run_id, 0)
+        if flags == before:
+            return
+        self.changed = True
+        if flags:
+            self.holders[run_id] = flags
+            self._unit.call("HSET", f"h:{self.name}", run_id, flags)
+        else:
+            del self.holders[run_id]
+            self._unit.call("HDEL", f"h:{self.name}", run_id)
+
+    def next_us(self, rate: Rate, now_us: int, promised: int) -> int | None:
+        """When one more may start; ``None``: not before one that was promised a start has had it."""
+        if self.count < rate.count:
+            self.count = rate.count
+            self.starts = deque(self.starts, rate.count)
+        self.period_us = max(self.period_us, rate.period_us)
+        return rate.next_us(self.starts, now_us, promised)
+
+    def start(self, rate: Rate) -> None:
+        """Count a start, now."""
+        self.next_us(rate, self._unit.now_us, 0)  # it looks back as far as the rate does
+        self.starts.append(self._unit.now_us)
+        self.save()
+
+    def set_back(self) -> None:
+        """Let nobody wait for a clock that was set back."""
+        self.starts = deque((min(at_us, self._unit.now_us) for at_us in self.starts), self.count)
+        self.save()
+
+    def save(self) -> None:
+        """Write what is known of the starts, and when that is to be looked at."""
+        unit, name = self._unit, self.name
+        self.known = self.changed = True
+        last_us = self.starts[-1] if self.starts else None
+        said = ["starts", json.dumps(list(self.starts)), "count", self.count, "period", self.period_us]
+        unit.call("HSET", f"k:{name}", *said)
+        fades_us = None
+        if self.wake_us is None:
+            unit.call("HDEL", f"k:{name}", "wake_at")
+            fades_us = unit.now_us if last_us is None else last_us + self.period_us
+        else:
+            unit.call("HSET", f"k:{name}", "wake_at", self.wake_us)
+        for zset, at_us in (("kwake", self.wake_us), ("klast", last_us), ("kfade", fades_us)):
+            if at_us is None:
+                unit.call("ZREM", zset, name)
+            else:
+                unit.call("ZADD", zset, at_us, name)
+
+    async def fade(self) -> None:
+        """Forget starts that matter no more."""
+        last_us = self.starts[-1] if self.starts else None
+        if self.wake_us is None and (last_us is None or last_us + self.period_us <= self._unit.now_us):
+            self._unit.call("HDEL", f"k:{self.name}", "starts", "count", "period")
+            for zset in ("klast", "kfade"):
+                self._unit.call("ZREM", zset, self.name)
+            self.known, self.changed = False, True
+
+    async def close(self) -> None:
+        """Let others know that something has changed here; keep nothing of a key that nobody uses."""
+        if not self.changed:
+            return
+        if not self.known and not self.holders and await self.foremost() is None:
+            self._unit.call("DEL", f"k:{self.name}")
+        else:
+            self._unit.change("bump", self.name)
+
+
+async def pass_on(unit: Transaction, key: Key) -> None:
+    """Let those that wait for the key be ready, in their order, until the first that must go on waiting."""
+    places = sum(flags & PLACE for flags in key.holders.values())
+    promised = sum(flags & PROMISE for flags in key.holders.values()) // PROMISE
+    rated, wake_us = False, None
+    while (run_id := await key.foremost()) is not None:
+        kept = await unit.run(run_id)
+        if kept is None:  # nobody knows it any more
+            key.remove(run_id)
+            continue
+        terms, holds = kept.terms, key.holders.get(run_id, 0)
+        bounded = terms.limit is not None and not holds & PLACE
+        if bounded and terms.limit is not None and places >= terms.limit:
+            break
+        if terms.rate is not None:
+            rated = True
+            next_us = key.next_us(terms.rate, unit.now_us, promised)
+            if next_us is None or next_us > unit.now_us:
+                wake_us = next_us
+                break
+            promised += 1
+        places += bounded
+        key.remove(run_id)
+        key.hold(run_id, _flags(terms, holds))
+        unit.change("set", run_id, [], [], ("ready", terms.queue, by_priority(terms, kept.row.due_at)))
+        kept.state = "0"
+    if rated:
+        key.wake_us = wake_us
+        if key.known or wake_us is not None:
+            key.save()
+    elif key.wake_us is not None:  # nobody waits for the rate
+        key.wake_us = None
+        key.save()
+
+
+def _flags(terms: Terms, holds: int) -> int:
+    return holds | (PLACE if terms.limit is not None else 0) | (PROMISE if terms.rate is not None else 0)
+
+
+def _instants(text: str) -> list[int]:
+    """The instants that were written; none if they cannot be read: a rate then knows of no starts."""
+    try:
+        said = json.loads(text)
+    except (ValueError, RecursionError):
+        return []
+    fine = isinstance(said, list) and all(type(at_us) is int and EARLIEST_US <= at_us <= LATEST_US for at_us in said)
+    return said if fine else []

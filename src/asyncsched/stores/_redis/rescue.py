@@ -1,0 +1,102 @@
+"""Nodes come and go; runs of those that are gone are handed back."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from functools import partial
+
+from asyncsched import crash_points
+from asyncsched.again import dump_error
+from asyncsched.errors import RunFailed
+from asyncsched.run import RunStatus
+from asyncsched.stores._durable.orders import LOST_LIMIT
+from asyncsched.stores._durable.rows import ended_as, handed_back
+from asyncsched.stores._redis.link import Link
+from asyncsched.stores._redis.records import RUNNING
+from asyncsched.stores._redis.roster import strike
+from asyncsched.stores._redis.transaction import chunks
+from asyncsched.stores._redis.unit import Unit, transact
+from asyncsched.stores._redis.wire import Unit as Changes
+
+log = logging.getLogger("asyncsched.stores")
+# What is known of a node, and is forgotten with it.
+_GONE = (
+    *(("call", "ZREM", "nodes"), ("call", "HDEL", "names"), ("call", "HDEL", "came")),
+    *(("call", "HDEL", "said"), ("call", "SREM", "asked")),
+)
+
+
+async def enter(link: Link, node_id: str, name: str, lease_us: int) -> None:
+    """Let the node be one of those at the store."""
+    await link.carry_out([Changes([], [("enter", node_id, name, lease_us)])])
+
+
+@crash_points.within("leave-before-commit")
+@crash_points.after("leave-after-commit")
+async def leave(link: Link, node_id: str) -> None:
+    """Let it be none of them; what it leaves RUNNING is handed back."""
+    await _let_go(link, node_id)
+    await link.carry_out([Changes([], [(*change, node_id) for change in _GONE])])
+    await strike(link)
+
+
+@crash_points.after("rescue-after-commit", len)
+async def rescue(link: Link, node_id: str) -> list[str]:
+    """Hand back the runs of nodes whose leases are over, and of those that are no nodes any more; all these nodes."""
+    dead = await _bury(link, node_id)
+    await strike(link)
+    return [*dead, *(owner for owner in await take_strays(link) if owner not in dead)]
+
+
+@crash_points.after("rescue-before-commit", len)
+async def _bury(link: Link, node_id: str) -> list[str]:
+    """Forget the nodes whose leases are over; these."""
+    (nodes,) = await link.ask(("ZRANGE", "nodes", 0, -1))
+    others = [other for other in nodes if other != node_id]
+    done = await link.carry_out(
+        [Changes([("dead", other)], [(*change, other) for change in _GONE]) for other in others]
+    )
+    dead = [other for other, answer in zip(others, done.answers, strict=True) if answer is not None]
+    if dead:
+        log.warning("%s: %d nodes are gone, their runs are handed back", link.address, len(dead))
+    return dead
+
+
+async def take_strays(link: Link) -> list[str]:
+    """Hand back the runs whose owners are no nodes; these owners."""
+    owners, nodes = await link.ask(("SMEMBERS", "owners"), ("ZRANGE", "nodes", 0, -1))
+    strays = sorted(set(owners) - set(nodes))
+    for owner in strays:
+        await _let_go(link, owner, lost=True)
+    return strays
+
+
+async def release(link: Link, node_id: str, here: Collection[str]) -> None:
+    """Hand back what this node has claimed without getting to know of it."""
+    await _let_go(link, node_id, but=here)
+
+
+async def _let_go(link: Link, owner: str, *, lost: bool = False, but: Collection[str] = ()) -> None:
+    """Hand back what runs at the node; end what was told to stop, and what has lost too many nodes."""
+    (ids,) = await link.ask(("SMEMBERS", f"o:{owner}"))
+    for piece in chunks(sorted(set(ids).difference(but)), 50):
+        await transact(link, partial(_hand_back, owner=owner, run_ids=piece, lost=lost), piece)
+
+
+async def _hand_back(unit: Unit, owner: str, run_ids: list[str], *, lost: bool) -> None:
+    await unit.load(run_ids)
+    found = [await unit.run(run_id) for run_id in run_ids]
+    for kept in sorted((one for one in found if one is not None), key=lambda one: one.seq or 0):
+        if kept.state != RUNNING or kept.owner != owner:
+            continue
+        row, times = kept.row, kept.lost + lost
+        if kept.stop is not None:
+            await unit.end(ended_as(row, RunStatus.CANCELLED, kept.stop, unit.now_us), running=True)
+        elif lost and times >= LOST_LIMIT:
+            message = f"run {row.id} of {row.task!r} was given up: {times} processes died while they ran it"
+            error = dump_error(RunFailed(message, run_id=row.id, reason="lost"))
+            ended = ended_as(row, RunStatus.FAILED, "lost", unit.now_us)._replace(error=error)
+            await unit.end(ended, running=True)
+        else:
+            await unit.admit(handed_back(row, unit.now_us), times)
