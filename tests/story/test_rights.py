@@ -67,9 +67,12 @@ async def do_them(url: str) -> None:
             await (await web.runs.retry(failed.id))
         await worker.tasks.pause("tick")
         await worker.tasks.resume("tick")
-        assert await web.runs.list(task="tick")
-        async with asyncio.timeout(20):  # of the end of the pause it hears a little later
-            while (await web.tasks.explain("tick")).next_fire is None:
+        async with asyncio.timeout(20):
+            while not await web.runs.list(task="tick"):
+                await asyncio.sleep(0.02)
+            while (
+                await web.tasks.explain("tick")
+            ).next_fire is None:  # it hears of the end of the pause a little later
                 await asyncio.sleep(0.02)
 
 
