@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from datetime import timedelta
 from typing import Any
 
 from asyncsched import crash_points
 from asyncsched.errors import ConfigError
-from asyncsched.run import FINAL, Run
+from asyncsched.run import Run
 from asyncsched.stores._base import (
     Amendment,
     Declared,
@@ -207,20 +207,6 @@ class PostgresStore(WorkDesk, GraphDesk, SchemaDesk, UpkeepDesk, RosterDesk, Nod
     def _skips(self, order: FireOrder) -> list[Row]:
         return [self._known.new(skip).row for skip in order.skips]
 
-    def _fired(self, order: FireOrder, skipped: Mapping[str, Row]) -> None:
-        """Know the runs and skips that an order has written."""
-        for run in order.runs:
-            if run.flow in skipped and run.id not in skipped:
-                continue  # below one that is not run: it was not written
-            self._known.keep(run)
-            if (row := skipped.get(run.id)) is not None:
-                self._known.take(row, {})
-                self._known.ended(run)
-        self._made([run for run in order.runs if run.status not in FINAL and run.flow not in skipped])
-        for skip in order.skips:
-            self._known.keep(skip)
-            self._known.ended(skip)
-
     @crash_points.within("submit-before-commit")
     @crash_points.after("submit-after-commit")
     async def submit(self, runs: Sequence[Run[Any]]) -> list[Run[Any]]:
@@ -236,11 +222,7 @@ class PostgresStore(WorkDesk, GraphDesk, SchemaDesk, UpkeepDesk, RosterDesk, Nod
         new = [known.new(run) for run in runs]
         self._hold(runs)
         answer = await self._arrivals.write((run.id for run in runs), self._write(lambda db: stored.submit(db, new)))
-        standing = []
-        for run, other in zip(runs, answer, strict=True):
-            if other is None:
-                self._made([run])
-            standing.append(run if other is None else self._stands(other))
+        standing = self._standing(runs, answer)
         self._changed()
         return standing
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
 from asyncsched import crash_points
 from asyncsched.errors import ConfigError
-from asyncsched.run import FINAL, Run
+from asyncsched.run import Run
 from asyncsched.stores._base import Amendment, Declared, FireOrder, Reconciled, RunFilter, Standing, Store
 from asyncsched.stores._durable.lease import STALL_LIMIT, stall_limit_us_of
 from asyncsched.stores._durable.orders import New
-from asyncsched.stores._durable.rows import Row
 from asyncsched.stores._durable.tasks import Declaration, declaration_of, digest_of, standing_of
 from asyncsched.stores._redis import tasks as stored
 from asyncsched.stores._redis.address import address_of, lease_of, split_url
@@ -189,20 +188,6 @@ class RedisStore(ExchangeDesk, GraphDesk, KeepingDesk, NodeDesk, Store):
                 self._fired(order, {row.id: row for row in merged})
         return won
 
-    def _fired(self, order: FireOrder, skipped: Mapping[str, Row]) -> None:
-        """Know the runs and skips that an order has written."""
-        for run in order.runs:
-            if run.flow in skipped and run.id not in skipped:
-                continue  # below one that is not run: it was not written
-            self._known.keep(run)
-            if (row := skipped.get(run.id)) is not None:
-                self._known.take(row, {})
-                self._known.ended(run)
-        self._made([run for run in order.runs if run.status not in FINAL and run.flow not in skipped])
-        for skip in order.skips:
-            self._known.keep(skip)
-            self._known.ended(skip)
-
     @crash_points.within("submit-before-commit")
     @crash_points.after("submit-after-commit")
     async def submit(self, runs: Sequence[Run[Any]]) -> list[Run[Any]]:
@@ -220,11 +205,7 @@ class RedisStore(ExchangeDesk, GraphDesk, KeepingDesk, NodeDesk, Store):
             self._changed()
             return list(runs)
         answer = await self._arrivals.write(ids, transact(link, lambda unit: stored.submit(unit, new), *_beside(new)))
-        standing = []
-        for run, other in zip(runs, answer, strict=True):
-            if other is None:
-                self._made([run])
-            standing.append(run if other is None else self._stands(other))
+        standing = self._standing(runs, answer)
         self._changed()
         return standing
 

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from asyncsched.duration import as_duration
 from asyncsched.errors import ConfigError
-from asyncsched.run import FINAL, Run
+from asyncsched.run import Run
 from asyncsched.stores._base import (
     Ack,
     Amendment,
@@ -181,32 +181,13 @@ class SQLiteStore(GraphDesk, SchemaDesk, UpkeepDesk, TransactionDesk, RosterDesk
         won: set[str] = await self._write(lambda db, now_us: stored.fire(db, now_us, rows), take)
         return won
 
-    def _fired(self, order: FireOrder, skipped: Mapping[str, Row]) -> None:
-        """Know the runs and skips that an order has written."""
-        for run in order.runs:
-            if run.flow in skipped and run.id not in skipped:
-                continue  # below one that is not run: it was not written
-            self._known.keep(run)
-            if (row := skipped.get(run.id)) is not None:
-                self._known.take(row, {})
-                self._known.ended(run)
-        self._made([run for run in order.runs if run.status not in FINAL and run.flow not in skipped])
-        for skip in order.skips:
-            self._known.keep(skip)
-            self._known.ended(skip)
-
     async def submit(self, runs: Sequence[Run[Any]]) -> list[Run[Any]]:
         if runs and all(map(alone, runs)):
             return await self._insert(runs)
         rows = [self._known.new(run) for run in runs]
 
         def take(answer: list[Row | None]) -> list[Run[Any]]:
-            standing = []
-            for run, other in zip(runs, answer, strict=True):
-                if other is None:
-                    self._made([run])
-                standing.append(run if other is None else self._stands(other))
-            return standing
+            return self._standing(runs, answer)
 
         standing: list[Run[Any]] = await self._write(lambda db, now_us: stored.submit(db, now_us, rows), take)
         return standing

@@ -9,7 +9,7 @@ from typing import Any
 from asyncsched.deadlines import lapse
 from asyncsched.graph import Tally
 from asyncsched.run import FINAL, Run
-from asyncsched.stores._base import Ack, Cycled
+from asyncsched.stores._base import Ack, Cycled, FireOrder
 from asyncsched.stores._durable.company import Company
 from asyncsched.stores._durable.marred import PARKED_AS
 from asyncsched.stores._durable.orders import Decided
@@ -108,6 +108,31 @@ class Answers(Company):
             self._known.ended(run)
         self._found += [run for run in ended if run.id in unknown]
         return ended
+
+    # -- runs that come
+
+    def _fired(self, order: FireOrder, skipped: Mapping[str, Row]) -> None:
+        """Know the runs and skips that an order has written."""
+        for run in order.runs:
+            if run.flow in skipped and run.id not in skipped:
+                continue  # below one that is not run: it was not written
+            self._known.keep(run)
+            if (row := skipped.get(run.id)) is not None:
+                self._known.take(row, {})
+                self._known.ended(run)
+        self._made([run for run in order.runs if run.status not in FINAL and run.flow not in skipped])
+        for skip in order.skips:
+            self._known.keep(skip)
+            self._known.ended(skip)
+
+    def _standing(self, runs: Sequence[Run[Any]], answer: Sequence[Row | None]) -> list[Run[Any]]:
+        """The run that stands for each that was submitted; ``None`` says that it is that one."""
+        standing = []
+        for run, other in zip(runs, answer, strict=True):
+            if other is None:
+                self._made([run])
+            standing.append(run if other is None else self._stands(other))
+        return standing
 
     # -- graphs
 
