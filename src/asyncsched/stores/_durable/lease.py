@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import abstractmethod
 from collections.abc import Callable, Sized
 from datetime import timedelta
@@ -11,6 +12,8 @@ from asyncsched.duration import as_duration
 from asyncsched.errors import ConfigError, StoreError
 from asyncsched.stores._base import Notice
 from asyncsched.stores._durable.known import KnownRuns
+
+log = logging.getLogger("asyncsched.stores")
 
 # So long before the others take it for dead a node stops what it runs: to stop takes time, too.
 _MARGIN_US = 2 * SECOND_US
@@ -40,6 +43,39 @@ def stall_limit_us_of(stall_limit: timedelta | str) -> int:
     if not _LEAST_STALL_US <= given_us <= _MOST_STALL_US:
         raise ConfigError(f"stall_limit={stall_limit!r}: from '1s' to '1d', such as '{STALL_LIMIT}'")
     return given_us
+
+
+class StallWatch:
+    """Whether the program's loop hangs for so long that its runs are better done elsewhere.
+
+    limit_us: how long that is. on_loop: lets the program's loop call something, from another thread.
+    renew: called on the loop when it is there again after that, so that the lease is renewed at once.
+    """
+
+    def __init__(self, limit_us: int, on_loop: Callable[[Callable[[], None]], None], renew: Callable[[], None]) -> None:
+        self._limit_us = limit_us
+        self._on_loop = on_loop
+        self._renew = renew
+        self._stalled = False
+        self._asked_us: int | None = None
+        """Since when the loop has not answered; ``None``: it has."""
+
+    def stalls(self, now_us: int) -> bool:
+        """Whether it does; the loop is asked, so that it is known the next time."""
+        since_us = self._asked_us
+        if since_us is None:
+            since_us = self._asked_us = now_us
+            self._on_loop(self._answered)
+        stalled, self._stalled = self._stalled, now_us - since_us >= self._limit_us
+        if self._stalled and not stalled:
+            limit_s = self._limit_us / SECOND_US
+            log.error("the event loop hangs for longer than stall_limit (%.0f s): the lease is given up", limit_s)
+        return self._stalled
+
+    def _answered(self) -> None:
+        self._asked_us = None
+        if self._stalled:
+            self._renew()
 
 
 class LeaseHolder:

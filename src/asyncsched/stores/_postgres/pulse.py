@@ -17,7 +17,7 @@ from typing import Any
 
 from asyncsched import crash_points
 from asyncsched.clock import SECOND_US, SystemClock
-from asyncsched.stores._durable.lease import answer_us, trusted_us
+from asyncsched.stores._durable.lease import StallWatch, answer_us, trusted_us
 from asyncsched.stores._postgres.address import Address
 from asyncsched.stores._postgres.connection import Database, connect, store_error
 from asyncsched.stores._postgres.rescue import renew, rescue
@@ -88,9 +88,8 @@ class Pulse:
         """Whether a hint is to be sent yet: what is done until then is part of it."""
         self._rest_us = 0
         self._doubt: asyncio.TimerHandle | None = None
-        self._in_doubt = self._stalled = False
-        self._unmoved_us: int | None = None
-        """Since when the program's loop has not answered; ``None``: it has."""
+        self._in_doubt = False
+        self._stall = StallWatch(stall_limit_us, self._call, self.renew)
         self._over = False
 
     async def start(self) -> None:
@@ -162,6 +161,9 @@ class Pulse:
             await self._beat()
             if not self._over:
                 await self._rest()
+        if self._hint_us != _NEVER:  # that this node leaves is told, too
+            with suppress(Exception):
+                await self._send(self._steady_us())
         await self._close()
 
     async def _rest(self) -> None:
@@ -208,7 +210,8 @@ class Pulse:
         self._call(self._tick)
 
     async def _renew_lease(self, now_us: int) -> None:
-        if self._stalls(now_us):
+        if self._stall.stalls(now_us):
+            self._renew_us = now_us + min(self._lease_us // 4, self._stall_limit_us)
             return
         node_id, asked_us = self._node_id(), now_us
         if self._connection is None or self._connection.is_closed():
@@ -220,26 +223,6 @@ class Pulse:
             self._call(self._given_up)
         self._renew_us = now_us + self._lease_us // 4
         self._rest_us = 0
-
-    def _stalls(self, now_us: int) -> bool:
-        """Whether the program's loop hangs for so long that its runs are better done elsewhere."""
-        since_us = self._unmoved_us
-        if since_us is None:
-            since_us = self._unmoved_us = now_us
-            self._call(self._moved)
-        stalled, self._stalled = self._stalled, now_us - since_us >= self._stall_limit_us
-        if self._stalled:
-            self._renew_us = now_us + min(self._lease_us // 4, self._stall_limit_us)
-            if not stalled:
-                limit_s = self._stall_limit_us / SECOND_US
-                log.error("the event loop hangs for longer than stall_limit (%.0f s): the lease is given up", limit_s)
-        return self._stalled
-
-    def _moved(self) -> None:
-        """The program's loop is there. Called on it."""
-        self._unmoved_us = None
-        if self._stalled:
-            self.renew()
 
     def _trust(self, asked_us: int) -> None:
         """Rely on the lease that was asked for then, until it may be over."""

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from asyncsched import crash_points
 from asyncsched.clock import SECOND_US, SystemClock
-from asyncsched.stores._durable.lease import answer_us
+from asyncsched.stores._durable.lease import StallWatch, answer_us
 from asyncsched.stores._redis.address import Address
 from asyncsched.stores._redis.link import TROUBLES, call_sync, channel_of, store_error, sync_client, units_text
 from asyncsched.stores._redis.wire import Unit
@@ -71,9 +71,8 @@ class Pulse:
         self._tick_us, self._renew_us, self._sweep_us = now_us + POLL_US, now_us + lease_us // 4, now_us + _SWEEP_US
         self._hint_us, self._hinted_us = _NEVER, 0
         self._rest_us = 0
-        self._hinting = self._stalled = False
-        self._unmoved_us: int | None = None
-        """Since when the program's loop has not answered; ``None``: it has."""
+        self._hinting = False
+        self._stall = StallWatch(stall_limit_us, self._call, self.renew)
 
     def start(self) -> None:
         """Begin to beat."""
@@ -145,7 +144,8 @@ class Pulse:
             self._hint_us = _NEVER if self._hint_us == _NEVER else self._renew_us
 
     def _renew_lease(self, now_us: int) -> None:
-        if self._stalls(now_us):
+        if self._stall.stalls(now_us):
+            self._renew_us = now_us + min(self._lease_us // 4, self._stall_limit_us)
             return
         node_id = self._node_id()
         if self._client.zscore(f"{self._address.prefix}nodes", node_id) is None:
@@ -156,26 +156,6 @@ class Pulse:
             self._renewed(now_us)
         self._renew_us = now_us + self._lease_us // 4
         self._rest_us = 0
-
-    def _stalls(self, now_us: int) -> bool:
-        """Whether the program's loop hangs for so long that its runs are better done elsewhere."""
-        since_us = self._unmoved_us
-        if since_us is None:
-            since_us = self._unmoved_us = now_us
-            self._call(self._moved)
-        stalled, self._stalled = self._stalled, now_us - since_us >= self._stall_limit_us
-        if self._stalled:
-            self._renew_us = now_us + min(self._lease_us // 4, self._stall_limit_us)
-            if not stalled:
-                limit_s = self._stall_limit_us / SECOND_US
-                log.error("the event loop hangs for longer than stall_limit (%.0f s): the lease is given up", limit_s)
-        return self._stalled
-
-    def _moved(self) -> None:
-        """The program's loop is there. Called on it."""
-        self._unmoved_us = None
-        if self._stalled:
-            self.renew()
 
     @crash_points.before("hint")
     def _send(self, now_us: int) -> None:
