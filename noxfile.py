@@ -125,6 +125,7 @@ def types(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """The benchmarks beside their peers: all, or those that the arguments name."""
     session.install("-e", ".", *group("bench"), "virtualenv")
+    session.install("--no-deps", *group("bench-arq"))
     apart = Path(session.create_tmp()).absolute() / "apscheduler4"
     python = apart / ("Scripts" if os.name == "nt" else "bin") / "python"
     session.run("virtualenv", "--quiet", str(apart))

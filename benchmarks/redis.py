@@ -1,4 +1,4 @@
-"""What the Redis store costs, beside a bare Lua script, taskiq and SAQ at the same server.
+"""What the Redis store costs, beside a bare Lua script and other libraries at the same server.
 
 The server is made for this, on a Unix socket; it keeps nothing on disk. All subjects take turns in one process, each
 with keys of its own.

@@ -41,7 +41,8 @@ ROOMS = """
     stores/_durable/__init__.py stores/_durable/rows.py stores/records.py stores/_durable/marred.py
     stores/_durable/orders.py
     stores/_durable/tasks.py stores/_durable/steps.py stores/_durable/recent.py stores/_durable/held.py
-    stores/_durable/known.py stores/_durable/company.py stores/_durable/answers.py stores/_durable/arrivals.py
+    stores/_durable/known.py stores/_durable/unread.py
+    stores/_durable/company.py stores/_durable/answers.py stores/_durable/arrivals.py
     stores/_durable/lease.py
     stores/_sqlite/__init__.py stores/_sqlite/met.py stores/_sqlite/connection.py
     stores/_sqlite/keys.py stores/_sqlite/upkeep.py
@@ -58,21 +59,27 @@ ROOMS = """
     stores/_sqlite/transactions.py
     stores/sqlite.py
     stores/_postgres/__init__.py stores/_postgres/address.py stores/_postgres/connection.py
+    stores/_postgres/pile.py
     stores/_postgres/transaction.py stores/_postgres/met.py stores/_postgres/places.py stores/_postgres/keys.py
     stores/_postgres/unit.py stores/_postgres/plain.py stores/_postgres/stroke.py
     stores/_postgres/roster.py stores/_postgres/renames.py stores/_postgres/rescue.py stores/_postgres/claims.py
     stores/_postgres/tasks.py stores/_postgres/graphs.py
     stores/_postgres/lookups.py stores/_postgres/upkeep.py stores/_postgres/schema.py stores/_postgres/joining.py
-    stores/_postgres/pulse.py stores/_postgres/desk.py stores/_postgres/presence.py stores/_postgres/exchange.py
+    stores/_postgres/pulse.py stores/_postgres/desk.py
+    stores/_postgres/rollback.py stores/_postgres/presence.py
+    stores/_postgres/exchange.py
     stores/_postgres/graph_verbs.py stores/_postgres/roster_verbs.py stores/_postgres/upkeep_verbs.py
     stores/_postgres/foreign.py stores/_postgres/within.py stores/_postgres/transactions.py
     stores/_postgres/run_transaction.py
     stores/_postgres/migration.py stores/_postgres/node_verbs.py stores/postgres.py
-    stores/_redis/__init__.py stores/_redis/address.py stores/_redis/troubles.py stores/_redis/wire.py
+    stores/_redis/__init__.py stores/_redis/address.py stores/_redis/primary.py stores/_redis/troubles.py
+    stores/_redis/line.py
+    stores/_redis/wire.py
     stores/_redis/link.py stores/_redis/records.py
     stores/_redis/transaction.py stores/_redis/places.py stores/_redis/unit.py stores/_redis/tasks.py
     stores/_redis/lookups.py stores/_redis/acks.py stores/_redis/claims.py stores/_redis/graphs.py
-    stores/_redis/roster.py
+    stores/_redis/schema.py stores/_redis/roster.py
+    stores/_redis/audit.py
     stores/_redis/renames.py stores/_redis/rescue.py stores/_redis/upkeep.py stores/_redis/beside.py
     stores/_redis/pulse.py stores/_redis/presence.py stores/_redis/exchange.py stores/_redis/graph_verbs.py
     stores/_redis/keeping.py stores/_redis/node_verbs.py stores/redis.py

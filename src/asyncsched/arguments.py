@@ -58,7 +58,7 @@ def store_for(store: Store | str) -> Store:
         from asyncsched.stores.postgres import store_at as postgres_at
 
         return postgres_at(store)
-    if isinstance(store, str) and store.startswith(("redis:", "rediss:", "unix:")):
+    if isinstance(store, str) and store.startswith(("redis:", "redis+", "rediss:", "rediss+", "unix:")):
         from asyncsched.stores.redis import store_at as redis_at
 
         return redis_at(store)

@@ -280,6 +280,20 @@ class StoreRolledBack(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class CleanupHeld(Event):
+    """Rows that nobody needs pile up in the store, as it cannot clear them away: everything there becomes slower.
+
+    Told once by each node that sees it, and once when it is over.
+    """
+
+    rows: int
+    """How many there are; 0 when it is over."""
+    holders: tuple[str, ...]
+    """Who keeps the store from it, since when, and what to do, in words; nobody, where it does not try."""
+    over: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class LoopStalled(Event):
     """The event loop answered nobody for the time ``by``, and does again."""
 

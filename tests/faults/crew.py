@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -21,7 +22,7 @@ from asyncsched.clock import to_us
 from asyncsched.crash_points import VARIABLE
 
 from .grounds import File, Ground
-from .invariants import Evidence, Fires, acknowledged_in, executions_in, recoveries_us, violations
+from .invariants import Evidence, Fires, acknowledged_in, executions_in, percentile, recoveries_us, violations
 from .worker import FENCED, IN_FLIGHT, Orders, grid_of, main
 
 LONG = os.environ.get("ASYNCSCHED_FAULTS") == "long"
@@ -41,6 +42,7 @@ class Crew:
     start_at: where the grids of all fires begin.
     fires: the tasks all of whose fires are to be accounted for from then on.
     deaths: who was killed, and when each was surely alive, in microseconds since the epoch.
+    died_at: how many have died at each named point.
     """
 
     def __init__(self, folder: Path, ground: Ground | None = None) -> None:
@@ -51,6 +53,8 @@ class Crew:
         self.start_at = datetime.now(UTC)
         self.fires: list[str] = []
         self.deaths: dict[str, int] = {}
+        self.died_at: Counter[str] = Counter()
+        self._points: dict[str, str] = {}
         self.living: dict[str, subprocess.Popen[bytes]] = {}
         self._started = 0
         self._declared = self._orders("declare")
@@ -76,14 +80,17 @@ class Crew:
             self.ground.clear()
         raise AssertionError("this machine is too slow to declare a task before it fires")
 
-    def start(self, act: str, crash_at: str | None = None, **more: int) -> str:
-        """Start a worker; its name."""
+    def start(self, act: str, crash_at: str | None = None, library: Path | None = None, **more: int) -> str:
+        """Start a worker, with the library in this folder if one is given; its name."""
         orders = self._orders(act, **more)
         name = orders.name
         command = [sys.executable, str(_WORKER), json.dumps(asdict(orders))]
         environ = {key: value for key, value in os.environ.items() if key != VARIABLE}
+        if library is not None:
+            environ["PYTHONPATH"] = str(library)
         if crash_at is not None:
             environ[VARIABLE] = crash_at
+            self._points[name] = crash_at.partition(":")[0]
         with (self.folder / f"said-{name}").open("wb") as said:
             self.living[name] = subprocess.Popen(command, env=environ, stdout=said, stderr=said)
         return name
@@ -109,12 +116,13 @@ class Crew:
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
 
-    def dies(self, name: str, patience_s: float = 30) -> None:
+    def dies(self, name: str, patience_s: float = 120) -> None:
         """Wait until a worker has died by itself, at its point."""
         code = self._leaves(name, patience_s)
         assert code == -signal.SIGKILL, f"it ended with {code}, not at its point: {self.said(name)}"
         files = [file for file in self.folder.glob(f"*-{name}") if not file.name.startswith("said-")]
         self.deaths[name] = max((file.stat().st_mtime_ns // 1000 for file in files), default=0)
+        self.died_at[self._points[name]] += 1
 
     def leaves(self, name: str, patience_s: float = 60) -> None:
         """Wait until a worker has left by itself, as it should."""
@@ -160,10 +168,12 @@ class Crew:
         """What is wrong, when all have left; prints what there was."""
         evidence = self.evidence(recovery_us)
         again = sorted(recoveries_us(evidence))
-        slowest_s = again[-1] / 1e6 if again else 0.0
+        p99_s, slowest_s = (percentile(again, 99) / 1e6, again[-1] / 1e6) if again else (0.0, 0.0)
+        keyed = sum(one.key is not None for one in evidence.executions)
         print(
             f"{len(self.deaths)} deaths, {len(evidence.acknowledged)} acknowledged, {len(evidence.records)} runs, "
-            f"{len(evidence.executions)} executions, {len(again)} begun again, the slowest after {slowest_s:.3f} s"
+            f"{len(evidence.executions)} executions, {keyed} of them under a key, "
+            f"{len(again)} begun again, p99 after {p99_s:.3f} s, the slowest after {slowest_s:.3f} s"
         )
         return [*violations(evidence), *self.ground.left()]
 

@@ -26,7 +26,7 @@ __all__ = ["SHARED", "Ground", "ground_of"]
 LEASE_S, SWEEP_S = 3.0, 6.0
 """The shortest lease that a node may have, and the longest time from one look at the leases of others to the next."""
 _NAMES = ("id", "task", "status", "attempt", "token", "scheduled_at", "stands_for", "retry_of", "result")
-_TEXTS = frozenset(("id", "task", "status", "reason", "retry_of", "result", "flow", "args", "node"))
+_TEXTS = frozenset(("id", "task", "status", "reason", "retry_of", "result", "flow", "args", "node", "terms"))
 
 
 class Ground(abc.ABC):

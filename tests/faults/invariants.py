@@ -174,7 +174,7 @@ def _i6_stale_ends(evidence: Evidence) -> Iterator[str]:
 def _i7_recovery(evidence: Evidence) -> Iterator[str]:
     took = sorted(recoveries_us(evidence))
     if took and evidence.recovery_us is not None:
-        p99_us = took[min(len(took) - 1, len(took) * 99 // 100)]
+        p99_us = percentile(took, 99)
         if p99_us > evidence.recovery_us:
             yield f"what a dead worker ran began again after {p99_us / 1e6:.3f} s (p99 of {len(took)})"
 
@@ -203,6 +203,11 @@ def recoveries_us(evidence: Evidence) -> Iterator[int]:
         for one, other in pairwise(attempts):
             if one.ended_us is None and one.worker in evidence.deaths:
                 yield other.began_us - evidence.deaths[one.worker]
+
+
+def percentile(ordered: Sequence[int], of_100: int) -> int:
+    """The least of them, in their order, below which so many of a hundred are."""
+    return ordered[min(len(ordered) - 1, len(ordered) * of_100 // 100)]
 
 
 def _attempts(evidence: Evidence) -> int:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 # Nobody waits longer for a line: what hangs is to fail, not to hang the suite.
-PATIENCE_S = 90
+PATIENCE_S = 150
 
 PROGRAM = """
-import asyncio, json, os, sys, time
+import asyncio, ctypes, json, os, resource, signal, sys, time
 from asyncsched import Registry, Scheduler, current_run
 from asyncsched.events import NodeLost, RunLost
 
@@ -60,19 +60,33 @@ async def block(seconds: float) -> int:
     time.sleep(seconds)
     return os.getpid()
 
+@registry.task(id="spin", history_limit=100_000)
+async def spin(seconds: float) -> int:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        pass
+    return os.getpid()
+
 @registry.task(id="die", history_limit=100_000)
-async def die() -> None:
+async def die(how: str) -> None:
     say_of("began", current_run())
-    os._exit(9)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    match how:
+        case "exit":
+            os._exit(9)
+        case "segfault":
+            ctypes.string_at(0)
+        case "killed":  # as by the kernel, when memory is short
+            os.kill(os.getpid(), signal.SIGKILL)
 
 @registry.task(id="quick", history_limit=100_000)
 async def quick(number: int) -> int:
     return number
 
 @registry.task(id="one", history_limit=100_000, key="customer", max_running=1)
-async def one(customer: str) -> None:
+async def one(customer: str, first: float = 0.05) -> None:
     say_of("began", current_run(), customer=customer)
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(first if current_run().fence == 1 else 0.05)
     say_of("ended", current_run(), customer=customer)
 
 @registry.task(id="unique", history_limit=100_000, unique="order")

@@ -11,6 +11,7 @@ import pytest
 
 from .crew import LONG, Crew, chosen, pause, seeded
 from .grounds import SHARED, ground_of
+from .invariants import recoveries_us
 from .worker import FLOW
 
 WORKERS = 6 if LONG else 4
@@ -93,6 +94,9 @@ def test_what_was_acknowledged_runs_once_or_again_with_another_token(kind: str, 
             crew.leaves(name)
         crew.drain(patience_s=600 if LONG else 60)
         assert crew.judge(int(ground.recovery_s * 1e6)) == []
+        evidence = crew.evidence()
+        assert any(recoveries_us(evidence)), "I7 was not tried"
+        assert sum(one.key is not None for one in evidence.executions) > KILLS, "I8 was not tried"
         assert len(crew.deaths) >= KILLS
         assert crew.acknowledged() >= RUNS
         flows = ground.flows()

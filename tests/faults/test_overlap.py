@@ -19,12 +19,9 @@ from .test_sqlite_overlap import DURATIONS, PERIOD_MS, POLICIES, Pair, pair, run
 
 # From the moment for which a fire is decided to that at which the server counts, at a busy machine.
 ON_THE_WAY_US = 1_000_000
-SECONDS, KILLS = (40.0, 5) if LONG else (12.0, 1)
-TICKS = [
-    (f"{policy}-{by}", policy, by * PERIOD_MS / 1_000, 0)
-    for policy in POLICIES
-    for by in (DURATIONS if LONG else (3.0,))
-]
+SECONDS, KILLS = (20.0, 5) if LONG else (12.0, 1)
+# In the long form one policy after another: 25 tasks at once keep a machine too busy to tell what comes of what.
+CELLS = [(policy,) for policy in POLICIES] if LONG else [POLICIES]
 # So many runs may be live beside the one that a fire makes; as soon as there is one more, a fire is skipped.
 BESIDE = {"skip": 0, "queue_one": 1}
 _ROW = ("id", "task", "status", "reason", "created_at", "finished_at", "scheduled_at", "stands_for")
@@ -56,10 +53,12 @@ def check(two: Pair, ground: Ground, name: str, policy: str, seconds: float) -> 
     rows = [row for row in ground.rows(*_ROW) if row["task"] == name]
     statuses = [row["status"] for row in rows]
     long = seconds > 1.5 * PERIOD_MS / 1_000
-    assert len(rows) - statuses.count("SKIPPED") > 3
+    skipped = statuses.count("SKIPPED")
+    print(f"{ground.kind}: {name}: {len(rows) - skipped} runs, {skipped} skipped, {len(two.killed)} killed")
+    assert len(rows) - skipped > 3
     assert contradictions(policy, rows) == []
     if policy in BESIDE and long:
-        assert statuses.count("SKIPPED") > 3
+        assert skipped > 3
     if policy == "cancel_previous" and long:
         assert statuses.count("CANCELLED") > 3
     if policy != "allow":
@@ -72,15 +71,21 @@ def check(two: Pair, ground: Ground, name: str, policy: str, seconds: float) -> 
     assert sum(row["stands_for"] for row in rows) == (next_us - min(instants)) // (PERIOD_MS * 1_000)
 
 
-@pytest.mark.timeout(600 if LONG else 150)
-def test_each_fire_does_what_its_policy_says_of_all_nodes(tmp_path: Path) -> None:
-    random = seeded("overlap")
+@pytest.mark.timeout(300 if LONG else 150)
+@pytest.mark.parametrize("policies", CELLS, ids=lambda policies: " ".join(policies))
+def test_each_fire_does_what_its_policy_says_of_all_nodes(policies: tuple[str, ...], tmp_path: Path) -> None:
+    random = seeded(f"overlap {policies}")
+    ticks = [
+        (f"{policy}-{by}", policy, by * PERIOD_MS / 1_000, 0)
+        for policy in policies
+        for by in (DURATIONS if LONG else (3.0,))
+    ]
     grounds = [ground_of(kind, tmp_path) for kind in ("postgres", "redis")]
     for ground in grounds:
         (tmp_path / ground.kind).mkdir()
     with (
-        pair(tmp_path / "postgres", grounds[0].url, *TICKS) as one,
-        pair(tmp_path / "redis", grounds[1].url, *TICKS) as other,
+        pair(tmp_path / "postgres", grounds[0].url, *ticks) as one,
+        pair(tmp_path / "redis", grounds[1].url, *ticks) as other,
     ):
         begun = time.monotonic()
         for two in (one, other):
@@ -91,5 +96,5 @@ def test_each_fire_does_what_its_policy_says_of_all_nodes(tmp_path: Path) -> Non
             while two.living:
                 two.kill(0)
     for two, ground in zip((one, other), grounds, strict=True):
-        for name, policy, seconds, _most in TICKS:
+        for name, policy, seconds, _most in ticks:
             check(two, ground, name, policy, seconds)

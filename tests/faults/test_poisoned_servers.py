@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -226,5 +227,55 @@ def test_whatever_is_written_into_whatever_hashes_the_healthy_runs_succeed(
         for one in wrong:
             spoil_any(hashes.prefix, *one)
         await healthy_go_on(hashes.url)
+
+    asyncio.run(main())
+
+
+# -- anything in any row in PostgreSQL
+
+
+TABLES = (
+    *("runs", "history", "tasks", "needs", "standing", "keys", "marks", "idempotency", "nodes", "rosters", "serving"),
+    "counts",
+)
+written = st.one_of(
+    st.sampled_from([one for one in SPOILT if not isinstance(one, bytes)]),
+    st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=20),
+    st.integers(-(2**63), 2**63 - 1),
+)
+spoilt_rows = st.tuples(st.sampled_from(TABLES), st.integers(0, 30), st.integers(0, 40), written)
+
+
+def spoil_row(schema: str, table: str, place: int, column: int, value: Any) -> None:
+    """Put the value where the numbers lead, if the table takes it."""
+    server = postgres_server()
+    asked = f"FROM information_schema.columns WHERE table_schema = '{schema}' AND table_name = '{table}' ORDER BY 1"
+    names = server.sql(f"SELECT column_name {asked}").split()
+    rows = server.sql(f"SELECT ctid FROM {schema}.{table}").split()
+    if not names or not rows:
+        return
+    said = "NULL" if value is None else "'" + str(value).replace("'", "''") + "'"
+    with suppress(RuntimeError, OSError):  # it takes no such value, or that is too long for a command
+        name, row = names[column % len(names)], rows[place % len(rows)]
+        server.sql(f"UPDATE {schema}.{table} SET {name} = {said} WHERE ctid = '{row}'")
+
+
+@settings(
+    max_examples=300 if LONG else 4,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    print_blob=True,
+)
+@given(wrong=st.lists(spoilt_rows, min_size=1, max_size=8))
+def test_whatever_is_written_into_whatever_rows_the_healthy_runs_succeed(
+    tmp_path_factory: pytest.TempPathFactory, wrong: list[tuple[str, int, int, Any]]
+) -> None:
+    url = Rows(tmp_path_factory.getbasetemp()).url
+
+    async def main() -> None:
+        await filled(url)
+        for one in wrong:
+            spoil_row(parse_qs(urlsplit(url).query)["schema"][0], *one)
+        await healthy_go_on(url)
 
     asyncio.run(main())

@@ -13,13 +13,13 @@ from collections.abc import Callable
 
 import pytest
 
-from asyncsched import Registry, current_run
+from asyncsched import Registry, Scheduler, current_run
 from asyncsched.errors import StoreError
 from asyncsched.events import NodeLost, RunLost, StoreBack, StoreLost
 from asyncsched.run import RunStatus
 
 from .crew import LONG, seeded
-from .frail import KINDS, PATIENCE_S, Scene, cut, persist, until
+from .frail import KINDS, PATIENCE_S, Frail, Scene, cut, persist, until
 from .nodes import Node, node
 from .proxy import Proxy
 
@@ -204,6 +204,35 @@ async def test_where_answers_are_lost_each_order_runs_to_one_end(kind: str) -> N
         assert {run.status for run in found} == {RunStatus.SUCCESS}
         assert set(frail.ended().values()) == {1}
         print(f"{kind}: {frail.through.lost} answers lost, {len(runs)} orders, {work.done.total()} executions")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.timeout(600)
+@pytest.mark.full_speed
+async def test_what_was_claimed_and_nobody_heard_of_is_handed_back_and_runs(kind: str) -> None:
+    losses, work = 200 if LONG else 4, Work()
+    with cut(kind) as frail:
+        assert frail.through is not None
+        whole = Frail(kind, frail.server)
+        whole.name = frail.name
+        named = {"node": "hears-nothing", "tz": "UTC"}
+        asking = Scheduler(whole.url("3s"), registry=Work().registry, queues=[], roles={"run"}, tz="UTC")
+        async with Scheduler(frail.url("3s"), registry=work.registry, roles={"run"}, **named), asking as asks:
+            for number in range(losses):
+                before = frail.through.lost
+                frail.through.loses = lambda said: claims(kind, said, named["node"])
+                run = await (await asks.tasks.get("add")).submit(number)
+                await until(lambda before=before: frail.through.lost > before)
+                frail.through.loses = lambda _said: False
+                async with asyncio.timeout(PATIENCE_S):
+                    assert await run == number + 1
+        assert work.done.keys() == set(range(losses))
+        assert set(frail.ended().values()) == {1}
+
+
+def claims(kind: str, said: bytes, node: str) -> bool:
+    """Whether this may be a claim of the node: what starts a run says its name."""
+    return node.encode() in said and (b"EVAL" in said if kind == "redis" else said[:1] == b"B")
 
 
 def carries_out(kind: str, said: bytes) -> bool:

@@ -6,7 +6,9 @@ Started as ``python worker.py '{"url": ..., "folder": ..., "name": ...}'``; see 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import logging
 import os
 import sys
 import time
@@ -19,6 +21,7 @@ from typing import Any
 
 from asyncsched import Registry, Retry, Scheduler, current_run, result_of
 from asyncsched.arguments import store_for
+from asyncsched.errors import StoreError
 from asyncsched.stores import Store
 from asyncsched.triggers import Between, Every, Trigger
 
@@ -35,8 +38,9 @@ class Orders:
 
     url: of the store. folder: where it notes what happens. name: of the worker, another one for each.
     start: where the grids of the fires begin, as ISO 8601.
-    act: ``"produce"``: submit until the file ``enough`` is there; ``"orders"``: submit orders, each under its number,
-        from ``first`` on; ``"fire"``; all of them run what there is until the file ``stop`` is there, and leave.
+    act: ``"produce"``: submit until the file ``enough`` is there; ``"persist"``: so, whatever fails; ``"orders"``:
+        submit orders, each under its number, from ``first`` on; ``"fire"``; all of them run what there is until the
+        file ``stop`` is there, and leave.
         ``"declare"``: leave at once. ``"drain"``: run what there is, then leave.
     tasks, every_ms, fires: instead of the usual ones so many tasks that do nothing, how often each fires, and how many
         times.
@@ -151,21 +155,28 @@ def declared(notes: Notes, random: Random, orders: Orders) -> Registry:
 
 
 def racing(notes: Notes, random: Random, orders: Orders) -> Registry:
-    """Tasks that fire often, in another order for each worker, and do nothing but note that."""
-    registry, grid = Registry(), grid_of(orders)
-    for number in random.sample(range(orders.tasks), orders.tasks):
+    """Tasks that fire often, in another order for each worker, and do nothing but note that.
 
+    The runs of the first one come one at a time.
+    """
+    registry, grid = Registry(), grid_of(orders)
+
+    def declare(name: str, most: int | None, key: str) -> None:
         @registry.when(
             grid,
-            id=f"race-{number}",
+            id=name,
+            max_running=most,
             overlap="allow",
             missed="all",
             missed_limit=1_000_000,
             history_limit=1_000_000,
         )
         async def race() -> int:
-            return notes.ended(notes.began())
+            return notes.ended(notes.began(key))
 
+    for number in random.sample(range(orders.tasks), orders.tasks):
+        name = f"race-{number}"
+        declare(name, *((1, name) if number == 0 else (None, "-")))
     return registry
 
 
@@ -231,6 +242,10 @@ async def main(orders: Orders) -> None:
             while waiting := await scheduler.runs.list(status=("PENDING", "RUNNING"), limit=1000):
                 await asyncio.gather(*waiting, return_exceptions=True)
             return
+        if orders.act == "persist":
+            while not (folder / "enough").exists():
+                with contextlib.suppress(StoreError):
+                    await produce(registry, notes, random, folder / "enough")
         if orders.act == "produce":
             await asyncio.gather(*(produce(registry, notes, random, folder / "enough") for _ in range(5)))
         elif orders.act == "orders":
@@ -239,4 +254,5 @@ async def main(orders: Orders) -> None:
 
 
 if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING)
     asyncio.run(main(Orders(**json.loads(sys.argv[1]))))

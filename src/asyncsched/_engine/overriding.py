@@ -39,6 +39,8 @@ async def override(
     bound = None if trigger is None else _bound(engine, task, trigger, now_us)
 
     def change(stands: ArmedTask) -> Amendment:
+        if bound is None:
+            _check_read(stands)
         limited = stands.overrides.with_limits(task.policy, priority, max_running)
         overrides = limited._replace(trigger=bound or limited.trigger, at_us=now_us, note=note)
         next_us = stands.next_us if bound is None else _next_us(stands, bound, now_us)
@@ -58,6 +60,7 @@ async def reset(engine: Engine, armed: ArmedTask) -> bool:
     now_us = engine.clock.now_us()
 
     def change(stands: ArmedTask) -> Amendment:
+        _check_read(stands)
         if stands.overrides.trigger is None:
             return Amendment(stands.paused_until_us, stands.skip_us, NO_OVERRIDES, stands.next_us)
         next_us = None if stands.coded is None else _next_us(stands, stands.coded, now_us)
@@ -67,6 +70,13 @@ async def reset(engine: Engine, armed: ArmedTask) -> bool:
     log.info("task %s: what code declares holds again", armed.task.id)
     engine.bus.tell(TaskOverridden(at_us=now_us, task=armed.task.id, overrides=armed.overrides))
     return True
+
+
+def _check_read(stands: ArmedTask) -> None:
+    """Leave the watermark to those who know by which trigger it stands."""
+    if stands.coded is None and stands.task.trigger is not None:
+        cure = "ask a node that has declared it, or give another trigger"
+        raise ConfigError(f"the stored trigger of task {stands.task.id!r} cannot be read here: {cure}")
 
 
 def _bound(engine: Engine, task: Task[..., object], trigger: Trigger, now_us: int) -> Trigger:

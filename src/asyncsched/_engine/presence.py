@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from asyncsched._engine.bus import Events, warn
 from asyncsched._engine.capacity import Capacity
 from asyncsched._engine.timer import Timer
 from asyncsched.clock import SECOND_US, Clock, DistantClock
-from asyncsched.events import ClockSkewed, NodeDrains, NodesDiffer
+from asyncsched.events import CleanupHeld, ClockSkewed, NodeDrains, NodesDiffer
 from asyncsched.nodes import SKEW_US, NodeReport, differences
 from asyncsched.stores import Store
 from asyncsched.version import VERSION
@@ -85,6 +85,7 @@ class Presence:
         self._skewed = self._draining = False
         self._met = False
         """Whether the others were looked at."""
+        store.piled = self.piled
 
     def stir(self) -> None:
         """See in the next turn what there is to tell and to follow."""
@@ -93,6 +94,16 @@ class Presence:
     def doubt(self) -> None:
         """The store did not find due what was due by the clock here: look at its clock in the next turn."""
         self._doubted = self.stirred = isinstance(self._clock, DistantClock)
+
+    def piled(self, rows: int, holders: Sequence[str]) -> None:
+        """The store cannot clear away rows that nobody needs, or can again."""
+        if rows:
+            who = "; ".join(holders) or "it does not try: is autovacuum on?"
+            warn("%s becomes slower: %d rows that nobody needs are not cleared away; %s", self._store, rows, who)
+        else:
+            warn("%s: rows that nobody needs are cleared away again", self._store)
+        at_us = self._clock.now_us()
+        self._bus.tell(CleanupHeld(at_us=at_us, rows=rows, holders=tuple(holders), over=not rows))
 
     async def follow(self) -> None:
         """Set the clock by the store's, tell the others what is new, and hear whether this node is to drain."""

@@ -206,6 +206,9 @@ class Store(GraphVerbs, UpkeepVerbs, TransactionVerbs, RosterVerbs, NodeVerbs):
     heed: set by the node; called on its loop with what ``cycle`` cannot tell, as the store does not answer.
     forgot: set by the node; called on its loop when the store has forgotten what it had acknowledged. The node then
         declares its tasks again. What it had under way is lost, as if others had taken it for dead.
+    piled: set by the node; called on its loop when so many rows that nobody needs are there, which make everything
+        slower, as they cannot be cleared away; with who keeps the store from that and what to do, as far as it is
+        known. With 0 when it is over.
     """
 
     answers_at_once: ClassVar[bool] = False
@@ -216,6 +219,7 @@ class Store(GraphVerbs, UpkeepVerbs, TransactionVerbs, RosterVerbs, NodeVerbs):
     edited: Callable[[Collection[str]], None] = staticmethod(lambda _tasks: None)
     heed: Callable[[Notice], None] = staticmethod(lambda _notice: None)
     forgot: Callable[[], None] = staticmethod(lambda: None)
+    piled: Callable[[int, Sequence[str]], None] = staticmethod(lambda _rows, _holders: None)
 
     def __str__(self) -> str:
         """What people are shown: kind and place, never a password."""

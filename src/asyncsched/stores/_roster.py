@@ -26,6 +26,9 @@ class RosterVerbs(ABC):
         Such a run stays PENDING, and its ``reason`` is what ``unserved_reason`` says. It waits again, with no reason,
         as soon as ``reconcile`` or ``put_task`` declares its task. Those parked before are told again. What is blocked
         is not concerned, and what the deadlines end is ended, parked or not.
+
+        Where a node puts aside what it cannot read, as an older version of the library or of the program may have to,
+        this is also when what others have put aside so, and this node can read, waits again.
         """
 
     @abstractmethod

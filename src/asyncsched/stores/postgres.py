@@ -217,12 +217,15 @@ class PostgresStore(WorkDesk, GraphDesk, SchemaDesk, UpkeepDesk, RosterDesk, Nod
             await self._arrivals.write((run.id for run in runs), self._inserting.ask(columns))
             for run in runs:
                 self._know(run)
+            self._latest.submitted(runs[-1])
             self._changed()
             return list(runs)
         new = [known.new(run) for run in runs]
         self._hold(runs)
         answer = await self._arrivals.write((run.id for run in runs), self._write(lambda db: stored.submit(db, new)))
         standing = self._standing(runs, answer)
+        if standing:
+            self._latest.submitted(standing[-1])
         self._changed()
         return standing
 

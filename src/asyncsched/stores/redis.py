@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Sequence
 from datetime import timedelta
 from functools import partial
@@ -21,7 +22,7 @@ from asyncsched.stores._redis.graph_verbs import GraphDesk
 from asyncsched.stores._redis.keeping import KeepingDesk
 from asyncsched.stores._redis.lookups import find, last_ended, rows_among, upstreams_of
 from asyncsched.stores._redis.node_verbs import NodeDesk
-from asyncsched.stores._redis.records import plain, plain_new
+from asyncsched.stores._redis.records import plain, plain_news
 from asyncsched.stores._redis.renames import take_over
 from asyncsched.stores._redis.roster import enrol, forget, unpark
 from asyncsched.stores._redis.transaction import server_now_us
@@ -39,7 +40,8 @@ class RedisStore(ExchangeDesk, GraphDesk, KeepingDesk, NodeDesk, Store):
     """Keeps everything at a Redis server (6.2 or later) or Valkey, which any number of nodes use at once.
 
     Args:
-        url: ``redis://user:password@host:6379/0``, ``rediss://`` with TLS, or ``unix:///run/redis.sock?db=0``.
+        url: ``redis://user:password@host:6379/0``, ``rediss://`` with TLS, ``unix:///run/redis.sock?db=0``,
+            ``redis+sentinel://host,host/service/0``, or ``redis+cluster://host,host``.
         namespace: what all keys begin with. Stores with several namespaces at a server know nothing of one another.
         allow_volatile: whether the server may forget what it was told: it then need not write a log of what it does
             (``appendonly yes``), nor keep everything when its memory is full (``maxmemory-policy noeviction``).
@@ -197,9 +199,10 @@ class RedisStore(ExchangeDesk, GraphDesk, KeepingDesk, NodeDesk, Store):
             known.hold(run)
         ids = [run.id for run in runs]
         if all(map(plain, runs)):
-            for start in range(0, len(new), _AT_ONCE):
-                changes = [plain_new(one.row, one.maker) for one in new[start : start + _AT_ONCE]]
-                await self._arrivals.write(ids, link.carry_out([Changes([], changes)]))
+            pieces = [new[start : start + _AT_ONCE] for start in range(0, len(new), _AT_ONCE)]
+            begun = [link.begin([Changes([], plain_news(piece))], len(piece)) for piece in pieces]
+            written = begun[0] if len(begun) == 1 else asyncio.gather(*begun)
+            await link.end(self._arrivals.write(ids, written))
             for run in runs:
                 self._know(run)
             self._changed()

@@ -20,6 +20,7 @@ from asyncsched import Registry, Scheduler
 from asyncsched.clock import SystemClock
 from asyncsched.retry import Retry
 from asyncsched.run import Raised, RunStatus
+from asyncsched.stores._postgres import pulse
 from asyncsched.stores.postgres import PostgresStore
 from asyncsched.testing.store_contract._making import DONE, a_run, ack_of, declared, end, keyed_run, order, where
 from contract.postgres_bench import server
@@ -125,7 +126,7 @@ def plans() -> Iterator[Plans]:
 
 
 async def use(store: PostgresStore, plans: Plans) -> None:
-    """Declare, submit, fire, let wake, claim, end, try again, cancel, and look at one, few runs each."""
+    """Declare, submit, fire, let wake, claim, end, try again, cancel, look at one, and leave, few runs each."""
     await store.reconcile([TASK])
     now_us = await store.now_us()
     later = [a_run(due_us=now_us + 3_600_000_000) for _ in range(5)]
@@ -143,9 +144,34 @@ async def use(store: PostgresStore, plans: Plans) -> None:
     await end(store, *(await store.cycle([], 20)).claimed)  # the other one of the key
     await store.cancel([claimed[0].id], "enough")
     assert await store.run(claimed[0].id) is claimed[0]
+    await die_and_leave(store, plans)
 
 
-async def test_no_statement_reads_the_runs_through(plans: Plans) -> None:
+async def die_and_leave(store: PostgresStore, plans: Plans) -> None:
+    """Count what runs at other nodes, of which one leaves and another one dies with its run under way."""
+    gone, dead = (PostgresStore(plans.url, schema="plans", connections=1) for _ in range(2))
+    await gone.open("gone", SystemClock())
+    await dead.open("dead", SystemClock())
+    now_us = await store.now_us()
+    try:
+        for other in (gone, dead):
+            await store.submit([a_run(due_us=now_us)])
+            assert len((await other.cycle([], 1)).claimed) == 1
+        assert [node.running for node in await store.nodes()] == [0, 1, 1]
+    finally:
+        await gone.close()
+        await dead._stop()
+    plans.sql("UPDATE plans.nodes SET expires_at = 0 WHERE name = 'dead'")
+    async with asyncio.timeout(60):
+        while len(await store.nodes()) > 1:
+            await asyncio.sleep(0.05)
+    given_back = (await store.cycle([], 20)).claimed
+    assert len(given_back) == 2
+    await end(store, *given_back)
+
+
+async def test_no_statement_reads_the_runs_through(plans: Plans, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pulse, "_SWEEP_US", 100_000)
     await PostgresStore(plans.url, schema="plans").migrate()
     plans.sql("ALTER TABLE plans.runs SET (autovacuum_enabled = off)")  # what is believed is what is said here
     plans.sql("ALTER TABLE plans.history SET (autovacuum_enabled = off)")
@@ -173,7 +199,7 @@ async def tried(store: PostgresStore, plans: Plans, when: str) -> None:
     found = plans.read(mark)
     assert len(found) > 20, f"{when}: no plans were written down"
     wrong = [one for one in found if one.how == "Seq Scan" or one.rows > LOOKED_AT_MOST]
-    assert not wrong, f"{when}: {wrong}"
+    assert not wrong, f"{when}: {len(wrong)} such as {wrong[:3]}"
 
 
 async def test_that_a_table_is_read_through_is_seen(plans: Plans) -> None:

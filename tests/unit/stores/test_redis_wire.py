@@ -45,6 +45,15 @@ async def test_units_of_many_are_few_calls_and_each_is_told_of_its_own(link: Lin
     assert 1_000 * 3 / 200 <= int(calls) <= 40
 
 
+async def test_what_is_asked_while_two_exchanges_are_under_way_goes_together(link: Link) -> None:
+    await link.carry_out(written("k", 0))
+    before = link._wire._exchanges
+    asked = [link.begin(written(f"k{number}", number)) for number in range(40)]
+    assert len(link._wire._left) == 2
+    await asyncio.gather(*asked)
+    assert link._wire._exchanges - before == 3
+
+
 async def test_what_is_too_much_for_one_call_goes_by_itself_and_is_not_torn(link: Link) -> None:
     many = [written(f"k{number}", number)[0] for number in range(300)]
     one, other = await asyncio.gather(link.carry_out(many), link.carry_out(written("k", 1)))
@@ -53,12 +62,12 @@ async def test_what_is_too_much_for_one_call_goes_by_itself_and_is_not_torn(link
 
 
 async def test_a_unit_that_cannot_be_carried_out_concerns_nobody_else(link: Link) -> None:
-    bad = [Unit([], [("call", "SET", "text", "x"), ("call", "SADD", "text", "y")])]
+    bad = [Unit([], [("call", "SET", "text", "x"), ("call", "INCR", "text")])]
     before, wrong, after = await asyncio.gather(
         link.carry_out(written("a", 1)), link.carry_out(bad), link.carry_out(written("b", 2)), return_exceptions=True
     )
     assert isinstance(wrong, StoreError)
-    assert "WRONGTYPE" in str(wrong)
+    assert "not an integer" in str(wrong)
     assert [done.answers[0][1] for done in (before, after)] == ["1", "2"]  # type: ignore[union-attr, index]
 
 
@@ -74,6 +83,12 @@ async def test_a_server_that_does_not_know_the_scripts_is_told_them(link: Link) 
     await link._wire.ask([("SCRIPT", "FLUSH")])
     done = await asyncio.gather(*(link.carry_out(written("k", number)) for number in range(200)), link.read(["r"]))
     assert len(done) == 201
+
+
+@pytest.mark.parametrize("unpacked", ["half of a \ud800 character", b"bytes \xff"])
+async def test_what_is_no_text_is_sent_with_something_in_its_place(link: Link, unpacked: object) -> None:
+    await link.ask(("SET", "k", unpacked), ("SET", "k2", "fine"))
+    assert [one[-4:] for one in await link.ask(("GET", "k"), ("GET", "k2"))][1] == "fine"
 
 
 async def test_who_waits_no_more_takes_no_answer_from_others(link: Link) -> None:

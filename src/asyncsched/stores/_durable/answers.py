@@ -68,7 +68,9 @@ class Answers(Company):
                 started.append(self._known.start(row, upstreams))
                 self._found += [] if known else started[-1:]
             except Exception as error:
-                log.error("run %s of task %s cannot be read, it is put aside: %s", row.id, row.task, error)
+                self._known.here.discard(row.id)
+                if self._unread.tells(row.id):
+                    log.error("run %s of task %s cannot be read, it is put aside: %s", row.id, row.task, error)
                 unreadable.append((row, f"{PARKED_AS}: {error}"))
         return started
 

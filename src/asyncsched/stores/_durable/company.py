@@ -11,6 +11,7 @@ from asyncsched.run import FINAL, Run
 from asyncsched.stores._base import Notice
 from asyncsched.stores._durable.known import KnownRuns, lose
 from asyncsched.stores._durable.rows import Row
+from asyncsched.stores._durable.unread import Unread
 
 
 class Company:
@@ -50,6 +51,7 @@ class Company:
         self._uncommitted: WeakSet[Run[Any]] = WeakSet()
         """Those among them that are in a transaction of the user's, which may never be committed."""
         self._edits = 0
+        self._unread = Unread()
 
     def _notice(self) -> Notice | None:
         """What the engine has not been told yet of the runs under way here."""

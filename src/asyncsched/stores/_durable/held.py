@@ -54,6 +54,17 @@ class HeldRuns:
         self.here.intersection_update(but)
         return lost
 
+    def doubt(self) -> None:
+        """Know of none of them how it stands: the store has forgotten some of what it had acknowledged.
+
+        One that has ended may be carried out anew, as another object; the others are as the store says next.
+        """
+        for run_id, run in list(self._runs.items()):
+            if run.status in FINAL:
+                del self._runs[run_id]
+            elif run_id not in self.here:
+                run.token = -1
+
     def awaited(self) -> list[Run[Any]]:
         """The runs that have not ended here and that somebody waits for."""
         runs = [*self._runs.values(), *self.doubles.lost()]

@@ -20,6 +20,8 @@ from asyncsched.values import VALUE_LIMIT, Values
 
 log = logging.getLogger("asyncsched.stores")
 
+_TOLD = 1_000  # so many unreadable runs are remembered, so that each is told of once
+
 
 class KnownRuns(HeldRuns):
     """The runs that somebody in this process holds: each is one object, which is brought up to date."""
@@ -32,6 +34,7 @@ class KnownRuns(HeldRuns):
         """So many bytes may the arguments of a run take, and its result."""
         self.recent = RecentRuns()
         self.node_id = ""
+        self._told: set[str] = set()
 
     def declare(self, task: str, signature: Signature | None, limit: int) -> None:
         """Know how the values of a task are stored, and how many of its ended runs are kept."""
@@ -107,8 +110,17 @@ class KnownRuns(HeldRuns):
             try:
                 found.append(self.take(row, upstreams))
             except Exception as error:
-                log.warning("run %s of task %s cannot be read, it is left out: %s", row.id, row.task, error)
+                self._tell(row, error)
         return found
+
+    def _tell(self, row: Row, error: Exception) -> None:
+        """Say once of a run that it cannot be read: a blocked one is looked at by every sweep."""
+        if row.id in self._told:
+            return
+        if len(self._told) >= _TOLD:
+            self._told.clear()
+        self._told.add(row.id)
+        log.warning("run %s of task %s cannot be read, it is left out: %s", row.id, row.task, error)
 
     def show_all(self, rows: Iterable[Row], upstreams: Mapping[str, Row]) -> list[Run[Any]]:
         """The runs of these rows, to be looked at; of one that cannot be read as much as can, with the reason."""

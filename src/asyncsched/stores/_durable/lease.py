@@ -23,6 +23,12 @@ STALL_LIMIT = "10m"
 _LEAST_STALL_US, _MOST_STALL_US = SECOND_US, 86_400 * SECOND_US
 
 
+FORGOTTEN = (
+    "%s: the server has forgotten what it had acknowledged, as after a failover or a restart from an older "
+    "file: fires and runs of the last moments may be done again, or be lost"
+)
+
+
 def trusted_us(lease_us: int) -> int:
     """For how long, from when it asked, a node may rely on a lease that was given: some less than that is."""
     return lease_us - min(_MARGIN_US, lease_us // 4)

@@ -27,6 +27,14 @@ class RecentRuns:
             kept = self._ended[task]
             del kept[: max(0, len(kept) - limit)]
 
+    def keeps(self, task: str) -> int:
+        """How many of the task are kept; none of one that is not declared here."""
+        return self._limits.get(task, 0)
+
+    def last(self, task: str, most: int) -> list[Run[Any]]:
+        """The newest of the task, oldest first."""
+        return self._ended[task][-most:] if task in self._ended else []
+
     def add(self, run: Run[Any]) -> None:
         """Keep a run as the newest of its task."""
         limit = self._limits.get(run.task, HISTORY_LIMIT)

@@ -163,8 +163,8 @@ def run_of(row: Row, values: Values, upstreams: Mapping[str, Run[Any]]) -> Run[A
     Raises:
         ArgumentsError: the stored arguments do not fit, or its terms or edges cannot be read.
     """
-    terms = terms_of(row.terms)
-    if terms is NO_TERMS and row.terms is not None and terms_said(row.terms) is None:
+    terms, whole = read_terms(row.terms)
+    if not whole:
         raise ArgumentsError("its terms cannot be read")
     run: Run[Any] = Run(row.id, row.task, row.created_at, row.due_at, row.scheduled_at, row.stands_for, terms)
     run.retry_of = row.retry_of
@@ -247,28 +247,47 @@ def terms_text(terms: Terms) -> str | None:
 
 @lru_cache(4_096)
 def terms_of(text: str | None) -> Terms:
-    """The terms that ``terms_text`` wrote; those by default if they cannot be read."""
-    return terms_said(text) or NO_TERMS
+    """The terms that ``terms_text`` wrote, without what is not known here; those by default if they cannot be read."""
+    return read_terms(text)[0]
 
 
-def terms_said(text: str | None) -> Terms | None:
-    """The terms that ``terms_text`` wrote; ``None`` if they cannot be read."""
+@lru_cache(4_096)
+def read_terms(text: str | None) -> tuple[Terms, bool]:
+    """As much of the terms that ``terms_text`` wrote as is known here, and whether that is all.
+
+    What a later version of the library has added says nothing to this one: by the rest a run still waits where it is
+    to wait, whichever node hands it back; but only who knows all of it may carry it out.
+    """
     if text is None:
-        return NO_TERMS
+        return NO_TERMS, True
     try:
         said = json.loads(text)
-        if "rate" in said:
-            said["rate"] = Rate(*said["rate"])
-        if "once" in said:
-            said["once"] = _once_of(*said["once"])
-        if "bounds" in said:
-            said["bounds"] = Bounds(*said["bounds"])
-        if "idempotency" in said:
-            said["idempotency"] = Idempotency(*said["idempotency"])
-        terms = Terms(**said)
-    except (ValueError, TypeError, LookupError, RecursionError):
-        return None
-    return terms if _fit(terms) else None
+        known = {name: value for name, value in said.items() if name in _DEFAULTS}
+        if "rate" in known:
+            known["rate"] = Rate(*known["rate"])
+        if "once" in known and (once := known.pop("once"))[0] in _ONCE:
+            known["once"] = _once_of(*once)
+        if "bounds" in known:
+            known["bounds"] = Bounds(*known["bounds"])
+        if "idempotency" in known:
+            known["idempotency"] = Idempotency(*known["idempotency"])
+        terms = Terms(**known)
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        return NO_TERMS, False
+    return (terms, len(known) == len(said)) if _fit(terms) else (NO_TERMS, False)
+
+
+def terms_again(text: str | None, terms: Terms) -> str | None:
+    """These terms as JSON, with what ``text`` says that is not known here."""
+    new = terms_text(terms)
+    if read_terms(text)[1]:
+        return new
+    try:
+        said = json.loads(text or "{}")
+        unknown = {name: value for name, value in said.items() if name not in _DEFAULTS}
+    except (ValueError, AttributeError, RecursionError):
+        return new
+    return _dumps({**json.loads(new or "{}"), **unknown}) if unknown else new
 
 
 def _fit(terms: Terms) -> bool:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import socket
-from collections.abc import Iterable, Sequence
+import ssl
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from asyncsched.errors import MissingExtra, StoreError
@@ -16,6 +19,8 @@ except ImportError as missing:
     raise MissingExtra(
         "PostgresStore needs asyncpg: pip install 'asyncsched[postgres]'", name=missing.name
     ) from missing
+
+log = logging.getLogger("asyncsched.stores")
 
 LEAST_VERSION = 13
 """Without the functions about transactions and snapshots of version 13 nothing here works."""
@@ -46,6 +51,8 @@ STUCK = (TimeoutError, asyncpg.InternalClientError)
 """After these nothing more is to be had of a connection, though it may look open."""
 AGAIN = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 """After these the same transaction may work."""
+BUSY = (*AGAIN, asyncpg.LockNotAvailableError)
+"""And after these one that wants whole tables to itself."""
 _CURES = {
     "28": "check the user and the password in the URL, and what pg_hba.conf lets in",
     "3D": "that database does not exist: make it first (createdb), or name another one",
@@ -125,8 +132,10 @@ async def connect(address: Address, name: str, statement_s: float = STATEMENT_S)
         raise store_error(address, error) from error
 
 
-async def make_pool(address: Address) -> Any:
+async def make_pool(address: Address, made: Callable[[Any], Awaitable[None]]) -> Any:
     """Some connections to be shared, of which one is there.
+
+    made: called with each that was made, before anything is asked on it.
 
     Raises:
         StoreError: that one cannot be made; the message says what to do.
@@ -137,6 +146,7 @@ async def make_pool(address: Address) -> Any:
         max_size=address.connections,
         timeout=CONNECT_S,
         command_timeout=STATEMENT_S,
+        init=made,
         reset=_nothing,
         **session(address, "store"),
     )
@@ -199,6 +209,19 @@ def unfit(version: int, encoding: str) -> str | None:
     return None
 
 
+def sessionless(address: Address, error: StoreError) -> Address | None:
+    """The address without what a session keeps, if it was refused that: so does a transaction pooler; else ``None``."""
+    cause = error.__cause__
+    if not (address.notify and isinstance(cause, asyncpg.ProtocolViolationError) and "startup param" in str(cause)):
+        return None
+    log.warning(
+        "%s: a transaction pooler stands before the server (%s): nodes do without LISTEN and without settings of the "
+        "session, and look once a second what others have done; ?notify=off says that it is meant so",
+        *(address, cause),
+    )
+    return replace(address, notify=False)
+
+
 def refused(error: BaseException) -> bool:
     """Whether the database refused what was to be written, rather than failed."""
     cause = error.__cause__ if isinstance(error, StoreError) else error
@@ -215,7 +238,17 @@ def store_error(address: Address, error: BaseException) -> StoreError:
     cure = next((cure for code, cure in _CURES.items() if state.startswith(code)), None)
     said = str(error) or type(error).__name__
     if cure is None and not state:
-        if isinstance(error, socket.gaierror):
+        if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
+            cure = (
+                "none of the servers in the URL is what target_session_attrs asks for: name all of them, and look "
+                "whether one is the primary; later calls work again once it is"
+            )
+        elif isinstance(error, ssl.SSLCertVerificationError):
+            cure = (
+                "the server's certificate is not one that this URL trusts: let it bear the name of the host in the URL "
+                "and name who has signed it by ?sslrootcert=/path/to/ca.pem"
+            )
+        elif isinstance(error, socket.gaierror):
             cure = "check the name of the host in the URL"
         elif isinstance(error, ValueError | asyncpg.ClientConfigurationError) and not isinstance(error, OSError):
             cure = "mend the URL: 'postgresql://user:password@host:5432/database'"

@@ -84,7 +84,7 @@ class ExchangeDesk(Presence):
             next_us = None  # who is trusted again asks
         cycled = self._told(accepted, started, over, next_us, claimed.lapses_us)
         if unreadable:
-            await self._write(lambda db: park(db, unreadable))
+            await self._park(unreadable)
         return cycled
 
     async def _acknowledge(
@@ -165,7 +165,11 @@ class ExchangeDesk(Presence):
         needing = [row for row in claimed.rows if row.edges is not None]
         if not needing:
             return claimed, {}
-        return claimed, await self._read(lambda db: upstreams_of(db, needing))
+        try:
+            return claimed, await self._read(lambda db: upstreams_of(db, needing))
+        except BaseException:
+            self._unsure = True
+            raise
 
     async def _claim_plainly(self, db: Database, asked: Claim, claimed: Claimed | None) -> Claimed:
         """Claim in one statement; what turns out to be others' is given back at once, and not asked for again."""
@@ -185,6 +189,13 @@ class ExchangeDesk(Presence):
                 for row in claimed.rows:
                     left[bare_run(row).terms.queue] -= row.task not in unserved
             claimed = None
+
+    async def _park(self, unreadable: list[tuple[Row, str]]) -> None:
+        try:
+            await self._write(lambda db: park(db, unreadable))
+        except StoreError:  # the others have been claimed, and are to be known of; these are handed back
+            self._unsure = True
+        self._changed()
 
     async def _release(self) -> None:
         """Give back what was claimed for this node, and never came to be known here."""

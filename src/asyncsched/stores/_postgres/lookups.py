@@ -118,6 +118,7 @@ class Abroad(NamedTuple):
     edits: the version that was given last; nodes that come or go count too.
     ready: whether any run waits that may be claimed, or that has waited too long.
     next_us: when the next one may be.
+    alone: whether there is no other node.
     """
 
     ended: dict[str, Row | None]
@@ -129,6 +130,7 @@ class Abroad(NamedTuple):
     now_us: int
     ready: bool
     next_us: int | None
+    alone: bool
 
 
 _SIGHT = (
@@ -140,14 +142,15 @@ _SIGHT = (
     "(SELECT min(queue) FROM asyncsched.runs WHERE state = 0) IS NOT NULL AS ready, "
     "least((SELECT min(due_at) FROM asyncsched.runs WHERE state = 2), "
     "(SELECT min(wake_at) FROM asyncsched.keys WHERE wake_at IS NOT NULL), "
-    "(SELECT min(lapses_at) FROM asyncsched.runs WHERE lapses_at IS NOT NULL)) AS next_us"
+    "(SELECT min(lapses_at) FROM asyncsched.runs WHERE lapses_at IS NOT NULL)) AS next_us, "
+    "NOT EXISTS (SELECT 1 FROM asyncsched.nodes WHERE id <> $1) AS alone"
 )
 
 
 async def look_abroad(db: Database, run_ids: Sequence[str], cursor: Cursor, node_id: str, edits: int) -> Abroad:
     """What others have done about these runs and this node's, and which they have written."""
     found = await db.row(_SIGHT, node_id, cursor.base)
-    now_us, xmin, xmax, newest, stops, last, ready, next_us = found  # type: ignore[misc]
+    now_us, xmin, xmax, newest, stops, last, ready, next_us, alone = found  # type: ignore[misc]
     made, edited = [], []
     if last > cursor.base:
         made = await db.rows(
@@ -167,6 +170,7 @@ async def look_abroad(db: Database, run_ids: Sequence[str], cursor: Cursor, node
         now_us,
         ready or (next_us is not None and next_us <= now_us),
         next_us,
+        alone,
     )
 
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from asyncsched.errors import MisuseError, StoreError
 from asyncsched.stores._migrates import Migrates, SchemaState
-from asyncsched.stores._postgres.connection import TROUBLES, Database, check_server, connect, store_error
+from asyncsched.stores._postgres.connection import TROUBLES, Database, check_server, connect, sessionless, store_error
 from asyncsched.stores._postgres.presence import Presence
 from asyncsched.stores._postgres.schema import migrate, missing, script, seen
 
@@ -39,7 +39,14 @@ class SchemaDesk(Presence, Migrates):
         """What ``work`` gives, on a connection of its own."""
         if self._pool is not None:
             raise MisuseError(f"{self._address} is open here: its schema is what it needs")
-        connection = await connect(self._address, "schema")
+        try:
+            connection = await connect(self._address, "schema")
+        except StoreError as error:
+            address = sessionless(self._address, error)
+            if address is None:
+                raise
+            self._address = address
+            connection = await connect(address, "schema")
         try:
             database = Database(connection, self._address.schema)
             await check_server(database, self._address)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from asyncsched.nodes import NodeReport, StoredNode, report_of
 from asyncsched.stores._nodes import NodeVerbs
 from asyncsched.stores._postgres.presence import Presence
-from asyncsched.stores._postgres.roster import edit
+from asyncsched.stores._postgres.roster import RUNNING, edit
 from asyncsched.stores._postgres.transaction import Transaction
 
 _SAY = "UPDATE asyncsched.nodes SET said = $2 WHERE id = $1 RETURNING asked"
@@ -13,7 +13,7 @@ _HEAR = "SELECT asked FROM asyncsched.nodes WHERE id = $1 AND said IS NOT NULL"
 _NODES = (
     "SELECT n.id, n.name, n.started_at, greatest(n.started_at, n.expires_at - n.lease) AS heard_at, n.said, n.asked, "
     "coalesce(u.running, 0) AS running FROM asyncsched.nodes n LEFT JOIN "
-    "(SELECT owner, count(*) AS running FROM asyncsched.runs WHERE state = 1 GROUP BY owner) u ON u.owner = n.id "
+    f"(SELECT owner, count(*) AS running FROM asyncsched.runs WHERE {RUNNING} GROUP BY owner) u ON u.owner = n.id "
     "ORDER BY n.started_at, n.id"
 )
 

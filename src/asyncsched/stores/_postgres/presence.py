@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
 from uuid import uuid4
 
 from asyncsched.clock import Clock
-from asyncsched.stores._durable.lease import LeaseHolder
+from asyncsched.errors import StoreError
+from asyncsched.stores._durable.lease import FORGOTTEN, LeaseHolder
 from asyncsched.stores._postgres.address import Address
-from asyncsched.stores._postgres.connection import TROUBLES, Database, check_server, connect, make_pool, store_error
+from asyncsched.stores._postgres.connection import (
+    TROUBLES,
+    Database,
+    check_server,
+    connect,
+    make_pool,
+    sessionless,
+    store_error,
+)
 from asyncsched.stores._postgres.desk import Desk
 from asyncsched.stores._postgres.lookups import AT_ONCE, Abroad, Cursor, look_abroad
 from asyncsched.stores._postgres.pulse import Pulse
 from asyncsched.stores._postgres.rescue import enter, leave, rescue, take_strays
+from asyncsched.stores._postgres.rollback import SERVER, Latest, forgotten
 from asyncsched.stores._postgres.roster import enrol_again, unpark
 from asyncsched.stores._postgres.schema import migrate, missing
 from asyncsched.stores._postgres.transaction import Transaction, transact
@@ -29,22 +43,31 @@ _START = (
 class Presence(Desk, LeaseHolder):
     """What a store does from ``open`` to ``close`` beside its verbs."""
 
+    piled: Callable[[int, Sequence[str]], None]
+    forgot: Callable[[], None]
+
     def __init__(self, address: Address, lease_us: int, stall_limit_us: int, *, migrates: bool) -> None:
         super().__init__(address)
         self._lease_us, self._stall_limit_us = lease_us, stall_limit_us
         self._migrates = migrates
         self._node = self._id = ""
         self._pulse: Pulse | None = None
+        self._latest = Latest()
         self._begin()
 
     def _begin(self) -> None:
         """Know nothing of what was before."""
         self._meet_nobody()
+        self._server: datetime | None = None
+        """When the server that answers was started."""
+        self._comparing = asyncio.Lock()
         self._entering = self._leaving = self._in_doubt = False
         self._cursor = Cursor(0, 0, 0)
         self._looking = self._again = self._entered_once = False
         self._next_us: int | None = None
         """When a run may be claimed next, or lapses, as the engine has been hinted at it."""
+        self._alone = False
+        """Whether there was no other node at the last look: then there is nobody to be hinted at anything."""
         self._unasked: list[str] = []
         """Runs of which it is still to be asked how they stand."""
 
@@ -53,8 +76,7 @@ class Presence(Desk, LeaseHolder):
         self._id = self._known.node_id = uuid4().hex
         self._begin()
         try:
-            self._pool = await make_pool(self._address)
-            if await self._read(self._lacks):
+            if await self._meet():
                 connection = await connect(self._address, "schema")
                 try:
                     database = Database(connection, self._address.schema)
@@ -65,6 +87,7 @@ class Presence(Desk, LeaseHolder):
             pulse = self._pulse = Pulse(
                 *(self._address, self._lease_us, lambda: self._id, self._look_elsewhere, self._given_up),
                 *(self._doubted, self._trusted, self._stall_limit_us, self._unmoved),
+                lambda rows, holders: self.piled(rows, holders),
             )
             await pulse.start()
             await self._write(self._enter)
@@ -75,6 +98,20 @@ class Presence(Desk, LeaseHolder):
                 raise store_error(self._address, error) from error
             raise
         pulse.hint()
+
+    async def _meet(self) -> bool:
+        """Connect to the server; whether the schema lacks anything."""
+        self._pool = await make_pool(self._address, self._connected)
+        try:
+            return await self._read(self._lacks)
+        except StoreError as error:
+            address = sessionless(self._address, error)
+            if address is None:
+                raise
+        await self._pool.close()
+        self._address = address
+        self._pool = await make_pool(address, self._connected)
+        return await self._read(self._lacks)
 
     async def _lacks(self, database: Database) -> bool:
         await check_server(database, self._address)
@@ -90,9 +127,29 @@ class Presence(Desk, LeaseHolder):
         last, self._edits = await db.row(_START)  # type: ignore[misc]
         self._cursor = Cursor(last, last, 0)
 
+    # -- servers that take over
+
+    async def _connected(self, connection: Any) -> None:
+        """Look, before anything is asked there, whether a server that was not met before has what was acknowledged."""
+        async with self._comparing:
+            server = await connection.fetchval(SERVER)
+            if self._server not in (None, server):
+                known = self._latest.with_those_of(self._known, self._declares, self._edits)
+                if await forgotten(Database(connection, self._address.schema), known):
+                    self._rolled_back()
+            self._server = server
+
+    def _rolled_back(self) -> None:
+        """Begin again where the server has forgotten what it had acknowledged: nothing known here is sure any more."""
+        log.error(FORGOTTEN, self._address)
+        self._cursor, self._edits = Cursor(0, 0, 0), 0
+        self._given_up()
+        self._known.doubt()
+        self.forgot()
+
     def _changed(self) -> None:
-        """Let other nodes look what this one has done."""
-        if self._pulse is not None:
+        """Let other nodes look what this one has done. One that comes looks by itself, and says that it is there."""
+        if self._pulse is not None and not self._alone:
             self._pulse.hint()
 
     def _look_at_lease(self) -> None:
@@ -163,6 +220,7 @@ class Presence(Desk, LeaseHolder):
         cursor, next_us = self._cursor, self._next_us
         abroad = await look_abroad(database, (), cursor, self._id, self._edits)
         same = abroad.cursor.seen == cursor.base and abroad.edits == self._edits and abroad.next_us == next_us
+        same = same and abroad.alone == self._alone
         return same and not (abroad.ready or abroad.stops)
 
     def _ask(self) -> None:
@@ -194,5 +252,9 @@ class Presence(Desk, LeaseHolder):
         if told or abroad.ready or abroad.next_us != self._next_us:  # else an exchange would come to nothing
             self.hint()
         self._next_us = abroad.next_us
+        came = self._alone and not abroad.alone
+        self._alone = abroad.alone
+        if came:  # what was done between its coming and this look it may not have seen
+            self._changed()
         if self._again or self._unasked:  # nobody may ever write again: what is not asked now never is
             self._ask()

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from random import Random
 from typing import Any
@@ -20,6 +20,7 @@ from asyncsched.clock import SECOND_US, SystemClock
 from asyncsched.stores._durable.lease import StallWatch, answer_us, trusted_us
 from asyncsched.stores._postgres.address import Address
 from asyncsched.stores._postgres.connection import Database, connect, store_error
+from asyncsched.stores._postgres.pile import LOOK_S, Pile, look
 from asyncsched.stores._postgres.rescue import renew, rescue
 from asyncsched.stores._postgres.transaction import transact
 from asyncsched.stores._postgres.upkeep import tidy, to_do
@@ -47,6 +48,7 @@ class Pulse:
     doubted: called there when they may have, as the lease could not be renewed. trusted: when it was, after that.
     unmoved: called on the thread, says whether there is nothing for which the tick of a poll is to be called.
     stall_limit_us: where the program's loop hangs for so long, the lease is not renewed any more.
+    piled: called on the loop with how many rows cannot be cleared away and who holds on to them, and when that is over.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Pulse:
         trusted: Callable[[], None],
         stall_limit_us: int,
         unmoved: Callable[[Database], Awaitable[bool]],
+        piled: Callable[[int, Sequence[str]], None],
     ) -> None:
         self._address = address
         self._lease_us = lease_us
@@ -69,6 +72,7 @@ class Pulse:
         self._doubted, self._trusted = doubted, trusted
         self._stall_limit_us = stall_limit_us
         self._unmoved = unmoved
+        self._piled, self._pile = piled, Pile()
         self._steady_us = SystemClock().steady_us
         self._random = Random()
         self._asked: deque[tuple[Work, Take]] = deque()
@@ -83,6 +87,7 @@ class Pulse:
         now_us = self._steady_us()
         self._tick_us, self._renew_us = now_us + POLL_US, now_us + lease_us // 4
         self._sweep_us = now_us + _SWEEP_US
+        self._look_us = now_us + LOOK_S * SECOND_US
         self._hint_us, self._hinted_us = _NEVER, 0
         self._hinting = False
         """Whether a hint is to be sent yet: what is done until then is part of it."""
@@ -260,6 +265,10 @@ class Pulse:
                 return
         if over:
             await transact(database, tidy)
+        if now_us >= self._look_us:
+            self._look_us = now_us + LOOK_S * SECOND_US
+            if (piled := self._pile.judge(await look(database))) is not None:
+                self._call(self._piled, *piled)
         spread = self._random.uniform(1 - _SWEEP_SPREAD, 1 + _SWEEP_SPREAD)
         self._sweep_us = now_us + int(_SWEEP_US * spread)
 
@@ -275,8 +284,12 @@ class Pulse:
         """The thread's connection, made anew if it was lost; on it is heard what others tell."""
         if self._connection is None or self._connection.is_closed():
             connection = await connect(self._address, "node", answer_us(self._lease_us) / SECOND_US)
-            if self._address.notify:
-                await connection.add_listener(channel_of(self._address), self._heard)
+            try:
+                if self._address.notify:
+                    await connection.add_listener(channel_of(self._address), self._heard)
+            except BaseException:
+                connection.terminate()
+                raise
             self._connection = connection
             self._call(self._tick)
         return Database(self._connection, self._address.schema)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 
 from asyncsched.renaming import renamed_key, renamed_names, renamed_terms
-from asyncsched.stores._durable.rows import Row, terms_of, terms_text
+from asyncsched.stores._durable.rows import Row, terms_again, terms_of
 from asyncsched.stores._postgres.roster import edit
 from asyncsched.stores._postgres.transaction import Transaction
 from asyncsched.stores._postgres.unit import locks_of
@@ -52,7 +52,7 @@ async def _rename_runs(db: Transaction, before: str, task: str) -> int:
     await db.many(
         "UPDATE asyncsched.runs SET task = $1, terms = $2, limit_key = $3 WHERE id = $4",
         [
-            (task, terms_text(renamed_terms(terms_of(text), before, task)), renamed_key(key, before, task), run_id)
+            (task, _renamed_terms(text, before, task), renamed_key(key, before, task), run_id)
             for run_id, text, key in found
         ],
     )
@@ -97,5 +97,8 @@ async def _rename_marks(db: Transaction, before: str, task: str) -> None:
 def _renamed_row(text: str, before: str, task: str) -> str:
     """An ended run, as it is kept as JSON."""
     row = Row(*json.loads(text))
-    terms = renamed_terms(terms_of(row.terms), before, task)
-    return json.dumps(row._replace(task=task, terms=terms_text(terms)))
+    return json.dumps(row._replace(task=task, terms=_renamed_terms(row.terms, before, task)))
+
+
+def _renamed_terms(text: str | None, before: str, task: str) -> str | None:
+    return terms_again(text, renamed_terms(terms_of(text), before, task))

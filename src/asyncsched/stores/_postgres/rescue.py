@@ -12,7 +12,7 @@ from asyncsched.stores._durable.rows import COLUMNS, PARKED, Row, ended_as, hand
 from asyncsched.stores._postgres.connection import Database
 from asyncsched.stores._postgres.places import pass_on
 from asyncsched.stores._postgres.plain import WALL_US
-from asyncsched.stores._postgres.roster import strike
+from asyncsched.stores._postgres.roster import RUNNING, edit, strike
 from asyncsched.stores._postgres.transaction import Transaction
 from asyncsched.stores._postgres.unit import Unit, locks_of
 
@@ -68,7 +68,7 @@ async def rescue(db: Transaction, node_id: str, lease_us: int) -> tuple[int, boo
 async def take_strays(db: Transaction) -> None:
     """Hand back the runs whose owners are no nodes: somebody has taken these away by hand."""
     strays = await db.rows(
-        "SELECT DISTINCT owner FROM asyncsched.runs WHERE state = 1 AND owner NOT IN (SELECT id FROM asyncsched.nodes)"
+        f"SELECT DISTINCT owner FROM asyncsched.runs WHERE {RUNNING} AND owner NOT IN (SELECT id FROM asyncsched.nodes)"
     )
     if strays:
         await _let_go(db, [owner for (owner,) in strays], lost=True)
@@ -92,6 +92,7 @@ async def park(db: Transaction, unreadable: Sequence[tuple[Row, str]]) -> None:
         [(why[:500], row.id, row.token) for row, why in unreadable],
     )
     await pass_on(db, [key for (key,) in keys])  # those that it held up
+    await edit(db)  # so that nodes look which may be able to read them
 
 
 async def _let_go(
@@ -99,8 +100,8 @@ async def _let_go(
 ) -> int:
     """Hand back what runs at these nodes; end what was told to stop, and what has lost too many nodes. How many."""
     chosen = await db.rows(
-        "SELECT id, terms FROM asyncsched.runs WHERE state = 1 AND owner = ANY($1::text[]) AND id <> ALL($2::text[]) "
-        "ORDER BY id LIMIT $3",
+        f"SELECT id, terms FROM asyncsched.runs WHERE {RUNNING} AND owner = ANY($1::text[]) AND id <> ALL($2::text[]) "
+        "ORDER BY task LIMIT $3",  # by what the index has, not by id: all would be looked at
         *(list(owners), list(but), most),
     )
     if not chosen:

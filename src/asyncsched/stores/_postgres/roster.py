@@ -10,6 +10,7 @@ from asyncsched.stored import Unserved, unserved_reason
 from asyncsched.stores._durable.marred import PARKED_AS
 from asyncsched.stores._durable.rows import COLUMNS, DELAYED, PARKED, QUEUED, READY, Row, terms_of
 from asyncsched.stores._durable.tasks import digest_of
+from asyncsched.stores._durable.unread import AT_ONCE
 from asyncsched.stores._postgres.connection import Database
 from asyncsched.stores._postgres.transaction import Transaction
 from asyncsched.stores._postgres.unit import Unit, locks_of
@@ -20,6 +21,14 @@ _SERVED = (
     "SELECT unnest(r.tasks) FROM asyncsched.serving s JOIN asyncsched.nodes n ON n.id = s.node "
     "JOIN asyncsched.rosters r ON r.digest = s.digest"
 )
+# As many steps in the index as there are tasks.
+_LIVE = (
+    "WITH RECURSIVE t(id) AS (SELECT min(task) FROM asyncsched.runs UNION ALL "
+    "SELECT (SELECT min(r.task) FROM asyncsched.runs r WHERE r.task > t.id) FROM t WHERE t.id IS NOT NULL) "
+    "SELECT id FROM t WHERE id IS NOT NULL"
+)
+RUNNING = f"task = ANY(ARRAY({_LIVE})) AND state = 1"
+"""Which runs are under way: an index of its own would be written at each claim, and what runs is asked for seldom."""
 
 
 async def edit(db: Transaction, count: int = 1) -> int:
@@ -28,7 +37,7 @@ async def edit(db: Transaction, count: int = 1) -> int:
     Those of others come later, and are seen later: who looks for what is newer misses none.
     """
     (found,) = await db.change(
-        "INSERT INTO asyncsched.counts VALUES ('edits', $1) ON CONFLICT (name) "
+        "INSERT INTO asyncsched.counts (name, value) VALUES ('edits', $1) ON CONFLICT (name) "
         "DO UPDATE SET value = counts.value + $1 RETURNING value",
         count,
     )
@@ -92,13 +101,8 @@ async def unserved(db: Database, served: Callable[[str], bool]) -> dict[str, int
 
 
 async def _tasks_of_runs(db: Database) -> list[str]:
-    """The tasks of the live runs, found by as many steps in the index as there are tasks."""
-    found = await db.rows(
-        "WITH RECURSIVE t(id) AS (SELECT min(task) FROM asyncsched.runs UNION ALL "
-        "SELECT (SELECT min(r.task) FROM asyncsched.runs r WHERE r.task > t.id) FROM t WHERE t.id IS NOT NULL) "
-        "SELECT id FROM t WHERE id IS NOT NULL"
-    )
-    return [task for (task,) in found]
+    """The tasks of the live runs."""
+    return [task for (task,) in await db.rows(_LIVE)]
 
 
 async def since(db: Database, tasks: Collection[str]) -> dict[str, int]:
@@ -128,7 +132,27 @@ async def park_unserved(db: Transaction, served: Callable[[str], bool]) -> list[
 
 async def unpark(db: Transaction, tasks: Sequence[str] | None) -> None:
     """Let parked runs of these tasks wait again: they are declared now. With ``None`` those that could not be read."""
-    which, asked = ("reason LIKE $1 || '%'", PARKED_AS) if tasks is None else ("task = ANY($1::text[])", list(tasks))
+    if tasks is None:
+        await _unpark(db, "reason LIKE $1 || '%'", PARKED_AS)
+    else:
+        await _unpark(db, "task = ANY($1::text[])", list(tasks))
+
+
+async def unread(db: Database) -> list[Row]:
+    """Runs that nodes have put aside as they could not read them."""
+    found = await db.rows(
+        f"SELECT {COLUMNS} FROM asyncsched.runs WHERE state = {PARKED} AND reason LIKE $1 || '%' LIMIT {AT_ONCE}",
+        PARKED_AS,
+    )
+    return list(map(Row._make, found))
+
+
+async def unpark_unread(db: Transaction, run_ids: Sequence[str]) -> None:
+    """Let these of them wait again."""
+    await _unpark(db, "id = ANY($1::text[])", list(run_ids))
+
+
+async def _unpark(db: Transaction, which: str, asked: str | list[str]) -> None:
     where = f"FROM asyncsched.runs WHERE state = {PARKED} AND {which}"
     terms = await db.rows(f"SELECT DISTINCT terms {where}", asked)
     if not terms:

@@ -6,10 +6,12 @@ from collections.abc import Collection
 from typing import Any
 
 from asyncsched.stored import StoredTask, Unserved
+from asyncsched.stores._durable.rows import Row
 from asyncsched.stores._durable.tasks import STANDING, stored_task
 from asyncsched.stores._postgres.connection import Database
+from asyncsched.stores._postgres.lookups import upstreams_of
 from asyncsched.stores._postgres.presence import Presence
-from asyncsched.stores._postgres.roster import listed, park_unserved, since, unserved
+from asyncsched.stores._postgres.roster import listed, park_unserved, since, unpark_unread, unread, unserved
 from asyncsched.stores._postgres.tasks import DECLARING
 from asyncsched.stores._roster import RosterVerbs
 
@@ -36,7 +38,21 @@ class RosterDesk(Presence, RosterVerbs):
         return [task for (task,) in await self._read(lambda db: db.rows(query, limit))]
 
     async def park_unserved(self) -> list[Unserved]:
+        await self._read_again()
         served = self._declares.__contains__
         if not await self._read(lambda db: unserved(db, served)):  # as it nearly always is
             return []
         return await self._write(lambda db: park_unserved(db, served), [DECLARING])
+
+    async def _read_again(self) -> None:
+        """Let runs wait again that others have put aside as they could not read them, and that can be read here."""
+
+        async def work(db: Database) -> tuple[list[Row], dict[str, Row]]:
+            rows = [row for row in await unread(db) if row.task in self._declares]
+            return rows, await upstreams_of(db, rows)
+
+        rows, upstreams = await self._read(work)
+        if run_ids := self._unread.readable(rows, upstreams, self._known):
+            await self._write(lambda db: unpark_unread(db, run_ids))
+            self._changed()
+            self.hint()

@@ -13,7 +13,7 @@ from asyncsched import crash_points
 from asyncsched.errors import StoreError
 from asyncsched.stores._durable.steps import Applied, Step, read_step, wrong_steps
 from asyncsched.stores._postgres.address import Address
-from asyncsched.stores._postgres.connection import Database
+from asyncsched.stores._postgres.connection import BUSY, Database
 from asyncsched.stores._postgres.plain import WALL_US
 
 _TABLE = (
@@ -24,6 +24,13 @@ _TABLE = (
 _IS_THERE = "SELECT EXISTS (SELECT 1 FROM pg_tables WHERE schemaname = $1 AND tablename = 'migrations')"
 # "CREATE SCHEMA IF NOT EXISTS" needs the right to make one even where it is there, made for its owner by somebody else.
 _MAKE = """DO $$ BEGIN IF to_regnamespace('{0}') IS NULL THEN CREATE SCHEMA "{0}"; END IF; END $$"""
+# Nodes may be at work in the tables that are changed. All are locked before any is, so that nothing is half done while
+# one of them is waited for; and not for longer than they can stand, for behind who waits so all others wait.
+_ALONE = """DO $$ DECLARE name text; BEGIN
+    FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = '{0}' ORDER BY tablename LOOP
+        EXECUTE format('LOCK TABLE "{0}".%I IN ACCESS EXCLUSIVE MODE', name);
+    END LOOP; END $$"""
+_PATIENCE_MS, _TRIES = 500, 100
 _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('{}/schema', 0))"
 
 
@@ -70,11 +77,18 @@ async def migrate(db: Database, address: Address, *, allowed: bool = True) -> Se
             f"{address}: its schema lacks step{'s' * (len(needed) > 1)} {names}, and the store is told not to migrate: "
             "run 'asyncsched migrate --store' with the URL of a user who may"
         )
-    async with db.connection.transaction():
-        await db.execute("SET LOCAL lock_timeout = '60s'")
-        await db.execute("SET LOCAL statement_timeout = 0")
-        await db.execute(_LOCK.format(db.schema))
-        return await _apply(db, await missing(db, address))
+    for left in reversed(range(_TRIES)):
+        try:
+            async with db.connection.transaction():
+                await db.execute("SET LOCAL lock_timeout = '60s'")
+                await db.execute("SET LOCAL statement_timeout = 0")
+                await db.execute(_LOCK.format(db.schema))
+                await db.execute(f"SET LOCAL lock_timeout = '{_PATIENCE_MS}ms'")
+                return await _apply(db, await missing(db, address))
+        except BUSY:
+            if not left:
+                raise
+    raise AssertionError("unreachable")
 
 
 @crash_points.unit("migrate", len)
@@ -97,6 +111,8 @@ def _work(needed: Sequence[Step], schema: str) -> list[str]:
     statements: list[str] = []
     if needed and needed[0] is STEPS[0]:
         statements += [_MAKE.format(schema), _TABLE]
+    elif needed:
+        statements.append(_ALONE.format(schema))
     for number, step in enumerate(needed, len(STEPS) - len(needed) + 1):
         statements += step.statements
         statements.append(

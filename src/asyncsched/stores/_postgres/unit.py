@@ -24,8 +24,8 @@ from asyncsched.stores._durable.rows import (
     bare_run,
     merged_row,
     needs_of,
+    terms_again,
     terms_of,
-    terms_text,
 )
 from asyncsched.stores._postgres.connection import Database
 from asyncsched.stores._postgres.keys import end_keys, keep_key, run_of_key
@@ -157,7 +157,7 @@ class Unit:
         row = stands or new.row
         await keep_key(self.db, given, row)
         if stands is not None and terms_of(row.terms).idempotency is None:  # how it ends is to be known by the key
-            kept = terms_text(terms_of(row.terms)._replace(idempotency=given))
+            kept = terms_again(row.terms, terms_of(row.terms)._replace(idempotency=given))
             await self.db.execute("UPDATE asyncsched.runs SET terms = $1, plain = false WHERE id = $2", kept, row.id)
         return stands
 

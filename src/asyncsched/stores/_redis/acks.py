@@ -19,14 +19,9 @@ def plain_ends(rows: Sequence[Row]) -> Changes:
     return Changes([], [("ends", [_plain_end(row) for row in rows])])
 
 
-def _plain_end(row: Row) -> list[str | list[str]]:
-    fields, gone = ["token", str(row.token), "status", row.status, "finished_at", str(row.finished_at)], []
-    for name, value in (("result", row.result), ("reason", row.reason), ("error", row.error), ("notes", row.notes)):
-        if value is None:
-            gone.append(name)
-        else:
-            fields += (name, value)
-    return [row.id, row.task, str(row.token - 1), fields, gone]
+def _plain_end(row: Row) -> list[str | bool]:
+    said = [False if value is None else value for value in (row.result, row.reason, row.error, row.notes)]
+    return [row.id, row.task, str(row.token - 1), str(row.token), row.status, str(row.finished_at), *said]
 
 
 def missed_of(done: Done) -> set[int]:

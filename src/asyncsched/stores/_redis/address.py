@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -15,21 +15,32 @@ from asyncsched.values import VALUE_LIMIT
 LEAST_LEASE_US, MOST_LEASE_US = 3 * SECOND_US, 86_400 * SECOND_US
 _NAMESPACE = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _SCHEMES = ("redis", "rediss", "unix")
+_PORTS = {"sentinel": 26_379, "cluster": 6_379}
 _OWN = ("namespace", "lease", "volatile", "max_value_size", "stall_limit")
+_LIKE = (
+    "'redis://localhost:6379/0', 'rediss://' with TLS, 'unix:///run/redis.sock', "
+    "'redis+sentinel://host,host/service/0', or 'redis+cluster://host,host'"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
     """A place at a server.
 
-    url: as redis-py takes it.
+    url: as redis-py takes it; where others are asked for the server, with the first of them in its place.
     namespace: what all keys begin with, in braces, so that a cluster keeps them together.
     volatile: whether the server may forget what it was told.
+    asked: the Sentinels that say where the primary of ``service`` is; without one, nodes of a cluster that say where
+        the keys are. Empty: the server itself is named.
+    secrets: user and password for the Sentinels.
     """
 
     url: str
     namespace: str = "asyncsched"
     volatile: bool = False
+    asked: tuple[tuple[str, int], ...] = ()
+    service: str = ""
+    secrets: tuple[str | None, str | None] = field(default=(None, None), repr=False)
 
     @property
     def prefix(self) -> str:
@@ -38,6 +49,10 @@ class Address:
 
     def __str__(self) -> str:
         parts = urlsplit(self.url)
+        if self.asked:
+            hosts = ",".join(f"{f'[{host}]' if ':' in host else host}:{port}" for host, port in self.asked)
+            kind = f"sentinel://{hosts}/{self.service}" if self.service else f"cluster://{hosts}"
+            return f"{parts.scheme}+{kind} ({self.namespace})"
         where = parts.path if parts.scheme == "unix" else f"{parts.netloc.rpartition('@')[2]}{parts.path}"
         return f"{parts.scheme}://{where} ({self.namespace})"
 
@@ -48,17 +63,46 @@ def address_of(url: str, namespace: str, *, volatile: bool) -> Address:
     Raises:
         ConfigError: none is.
     """
-    if not isinstance(url, str) or urlsplit(url).scheme not in _SCHEMES:
-        shown = url.rpartition("@")[2] if isinstance(url, str) else url
-        raise ConfigError(
-            f"url={shown!r}: give 'redis://localhost:6379/0', 'rediss://' with TLS, or 'unix:///run/redis.sock'"
-        )
-    parts = urlsplit(url)
-    if parts.scheme != "unix" and not (number := parts.path.strip("/")).isdigit() and number:
+    address = _server_of(url)
+    number = urlsplit(address.url).path.strip("/")
+    if urlsplit(address.url).scheme != "unix" and number and not number.isdigit():
         raise ConfigError(f"url: the database {number!r} is no number: give one as in 'redis://localhost:6379/0'")
+    if address.asked and not address.service and number.strip("0"):
+        raise ConfigError(f"url: the database {number}: a cluster has only the database 0: leave it out")
     if not isinstance(namespace, str) or not _NAMESPACE.fullmatch(namespace):
         raise ConfigError(f"namespace={namespace!r}: 1 to 64 letters, digits, or any of _ . : -, such as 'asyncsched'")
-    return Address(url, namespace, volatile)
+    return replace(address, namespace=namespace, volatile=volatile)
+
+
+def _server_of(url: str) -> Address:
+    """The server that a URL names, or who is asked for it."""
+    scheme, _, kind = urlsplit(url).scheme.partition("+") if isinstance(url, str) else ("", "", "")
+    if scheme not in _SCHEMES or (kind and (kind not in _PORTS or scheme == "unix")):
+        shown = url.rpartition("@")[2] if isinstance(url, str) else url
+        raise ConfigError(f"url={shown!r}: give {_LIKE}")
+    if not kind:
+        return Address(url)
+    parts = urlsplit(url)
+    user, at, hosts = parts.netloc.rpartition("@")
+    asked = tuple(_host_of(one, _PORTS[kind]) for one in hosts.split(","))
+    service, _, number = parts.path.strip("/").partition("/") if kind == "sentinel" else ("", "", parts.path.strip("/"))
+    if kind == "sentinel" and not service:
+        raise ConfigError("url: Sentinels are asked for a service by its name: 'redis+sentinel://host,host/service/0'")
+    given = dict(parse_qsl(parts.query, keep_blank_values=True))
+    secrets = given.pop("sentinel_username", None), given.pop("sentinel_password", None)
+    rest = f"{scheme}://{user}{at}{hosts.split(',')[0]}/{number}{'?' if given else ''}{urlencode(given)}"
+    return Address(rest, asked=asked, service=service, secrets=secrets)
+
+
+def _host_of(given: str, port: int) -> tuple[str, int]:
+    try:
+        parts = urlsplit(f"//{given}")
+        host, port = parts.hostname or "", parts.port or port
+    except ValueError:
+        host = ""
+    if not host:
+        raise ConfigError(f"url: {given!r} is no host: give {_LIKE}")
+    return host, port
 
 
 def lease_of(lease: timedelta | str) -> int:

@@ -9,6 +9,9 @@
 --   o:<node>   what runs at a node              st:<node>  what of that is to stop, and why
 --   n:<run>    what a run needs                 f:<run>    who needs it
 --   nodes      the nodes' leases                names, came, said  what is known of nodes; asked: those to drain
+--   pruned     to where the ended runs of tasks were looked at, where others need very many of them
+--   moving     keys of limits whose names are being changed
+--   aside, marred:<key>  what was of another kind than it should be, since nobody has told of it; and it itself
 local ns = KEYS[1]
 local call = redis.call
 local READY, RUNNING, DELAYED, BLOCKED, QUEUED, PARKED, ENDED = '0', '1', '2', '3', '4', '5', '9'
@@ -26,6 +29,38 @@ local function text(number)
   return string.format('%.0f', number)
 end
 local now_text = text(now)
+
+-- What is of another kind than it should be was not written by us: it goes where it holds up nobody, and it is told.
+local function set_aside(key)
+  local name = string.sub(key, #ns + 1)
+  if redis.call('EXISTS', key) == 1 then redis.call('RENAME', key, ns .. 'marred:' .. name) end
+  if type(redis.pcall('HSET', ns .. 'aside', name, now_text)) == 'table' then
+    redis.call('DEL', ns .. 'aside')
+    redis.call('HSET', ns .. 'aside', name, now_text)
+  end
+end
+
+local function wrong_kind(why)
+  return string.find(type(why) == 'table' and why.err or tostring(why), 'WRONGTYPE', 1, true)
+end
+
+-- Takes the place of `call` once that has met something of another kind: it then finds nothing there.
+local function careful(command, ...)
+  local answer = redis.pcall(command, ...)
+  if type(answer) ~= 'table' or not answer.err then return answer end
+  if not wrong_kind(answer) then error(answer, 0) end
+  set_aside((...))
+  return redis.call(command, ...)
+end
+
+-- Counts; what is no number is none of ours, and no number that was given comes again.
+local function count_up(name, many)
+  local now_at = redis.pcall('INCRBY', ns .. name, many or 1)
+  if type(now_at) == 'number' then return now_at end
+  set_aside(ns .. name)
+  redis.call('SET', ns .. name, text(2147483647 + (many or 1)))
+  return 2147483647 + (many or 1)
+end
 
 -- What one cannot be added to was not written by us, and begins anew where there is nothing yet.
 local function raise(key, field)

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 from asyncsched import crash_points
 from asyncsched.again import dump_error
-from asyncsched.deadlines import lapse
+from asyncsched.deadlines import lapse, lapses_us
 from asyncsched.run import RunStatus
-from asyncsched.stores._durable.marred import PARKED_AS
+from asyncsched.stores._durable.marred import EARLIEST_US, LATEST_US, PARKED_AS
 from asyncsched.stores._durable.orders import LOST_LIMIT, Claim
 from asyncsched.stores._durable.rows import Row, bare_run
 from asyncsched.stores._redis.link import Link
@@ -24,11 +24,13 @@ from asyncsched.stores._redis.records import (
     READY,
     RUNNING,
     Kept,
+    begun_of,
     fields_of,
     kept_of,
 )
 from asyncsched.stores._redis.transaction import chunks
 from asyncsched.stores._redis.unit import Unit, transact
+from asyncsched.stores._redis.wire import LOOK
 from asyncsched.stores._redis.wire import Unit as Changes
 
 log = logging.getLogger("asyncsched.stores")
@@ -58,8 +60,7 @@ class Seen(NamedTuple):
     lapsing, due, waking, ahead, fading: what is to be done: runs that have waited too long, runs of keys that are due,
         and keys whose rate lets one start, whose starts lie ahead of the clock, whose starts matter no more.
     marred: the runs that were put aside as nobody can work with them, their tasks, and what of them cannot be that.
-    started: those that the look let begin, as there was nothing to decide: their queues and groups, and their hashes.
-    times: how often something was ever carried out at the server, if it let some begin.
+    started: those that the look let begin, as there was nothing to decide: their queues and groups, and what is kept.
     """
 
     now_us: int
@@ -74,7 +75,6 @@ class Seen(NamedTuple):
     fading: list[str]
     marred: Sequence[tuple[str, str, str]]
     started: list[tuple[str, str, str | None, list[str]]]
-    times: int | None
 
     @property
     def has_chores(self) -> bool:
@@ -109,6 +109,8 @@ async def _wake_due(unit: Unit, run_ids: Sequence[str]) -> None:
             unit.call("ZREM", "kdelayed", run_id)
         elif kept.row.due_at <= unit.now_us:
             await unit.queue(kept)
+        else:
+            unit.call("ZADD", "kdelayed", kept.row.due_at, run_id)
 
 
 async def _look_at_rates(unit: Unit, names: Sequence[str]) -> None:
@@ -116,6 +118,8 @@ async def _look_at_rates(unit: Unit, names: Sequence[str]) -> None:
         key = await unit.key(name)
         if key.starts and key.starts[-1] > unit.now_us:
             key.set_back()
+        else:
+            key.note_instants()
         unit.touch(name)
 
 
@@ -135,7 +139,10 @@ async def _lapse(unit: Unit, run_id: str) -> Row | None:
         unit.call("ZREM", "lapses", run_id)
         return None
     settled = lapse(bare_run(kept.row), unit.now_us)
-    if settled is None:
+    if settled is None:  # it was not noted so by us
+        unit.call("ZREM", "lapses", run_id)
+        if (lapse_us := lapses_us(bare_run(kept.row))) is not None:
+            unit.call("ZADD", "lapses", lapse_us, run_id)
         return None
     return await unit.end_waiting(kept.row, settled, dump_error(settled.error))
 
@@ -172,25 +179,28 @@ class Choice:
         asked = [min(limit + 1, _AT_ONCE), *texts, too_lost, self._asked.owner, PARKED_AS]
         return [*asked, limit, self._asked.node, self._served, *map(_json_of, (self._left, self._room)), LOST_LIMIT - 1]
 
-    async def look(self) -> Seen:
-        """What is ready, and what else is to be done; what needs no decision has begun."""
+    async def look(self, said: list[Any] | None = None) -> Seen:
+        """What is ready, and what else is to be done; what needs no decision has begun.
+
+        said: what the server has answered already, if it was asked with something else.
+        """
         while True:
-            seen = seen_of(await self._link.call("look", *self.looking()))
+            seen = seen_of(said or await self._link.call(LOOK, *self.looking()))
+            said = None
             self.decided = False
             for run_id, task, wrong in seen.marred:
-                log.error("run %s of task %s is put aside: its %s cannot be that", run_id, task, wrong)
+                if task:
+                    log.error("run %s of task %s is put aside: its %s cannot be that", run_id, task, wrong)
+                else:
+                    log.error("run %s stands in a queue, and nothing is kept of it: it is taken out", run_id)
             self._take(seen)
             if len(seen.started) < _AT_ONCE:
                 return seen
 
     def _take(self, seen: Seen) -> None:
         """Count what a look let begin."""
-        if seen.times is not None:
-            self._link.counted(seen.times)
         for run_id, queue, group, said in seen.started:
-            kept = kept_of(said, run_id)
-            if kept is not None:
-                self.claimed.append(kept)
+            self.claimed.append(begun_of(said, run_id))
             if self._left is not None:
                 self._left[queue] -= 1
             if self._room is not None and group in self._room:
@@ -317,18 +327,22 @@ def _json_of(said: Any) -> str:
 
 def seen_of(said: list[Any]) -> Seen:
     """What a look has answered."""
-    now, alive, ready, nexts, lapses, (lapsing, due, waking, ahead, fading), marred, started, times = said
+    now, alive, ready, nexts, lapses, (lapsing, due, waking, ahead, fading), marred, started, _times = said
     return Seen(
         int(now),
         bool(alive),
         [Ready(one[1], one[2], one[3] or None, one[4], int(one[5]), one[6] == "1") for one in json.loads(ready)],
-        min((int(float(at)) for at in nexts if at), default=None),
-        int(float(lapses)) if lapses else None,
+        min((instant_said(at) for at in nexts if at), default=None),
+        instant_said(lapses) if lapses else None,
         *(lapsing, due, waking, ahead, fading),
         [(run_id, task, wrong) for run_id, task, wrong in json.loads(marred)],
-        [(run_id, queue, group or None, fields) for run_id, queue, group, fields in started],
-        times,
+        [(one[0], one[1], one[2] or None, one) for one in started],
     )
+
+
+def instant_said(score: str) -> int:
+    """The instant of a score; of one that is none an instant that ever comes, so that somebody looks there."""
+    return int(min(max(float(score), EARLIEST_US), LATEST_US))
 
 
 async def park(unit: Unit, rows: Sequence[tuple[Row, str]]) -> None:
@@ -343,6 +357,7 @@ async def park(unit: Unit, rows: Sequence[tuple[Row, str]]) -> None:
         if (name := kept.terms.limit_key) is not None:
             (await unit.key(name)).hold(row.id, 0)
             unit.touch(name)
+    unit.call("INCR", "edits")  # so that nodes look which may be able to read them
 
 
 WAITING = (READY, DELAYED, QUEUED, PARKED)

@@ -59,6 +59,8 @@ class ExchangeDesk(Presence):
         try:
             seen, more = await self._claim(choice, lapsed, look)
             self._check_trust(choice.claimed)
+            rows = [kept.row for kept in choice.claimed]
+            upstreams = await upstreams_of(link, rows)
         except BaseException as error:
             self._unsure = True
             if accepted and isinstance(error, StoreError):  # those counted: it is asked again at once, and then told
@@ -67,9 +69,7 @@ class ExchangeDesk(Presence):
             raise
         if not seen.alive and self._pulse is not None:
             self._pulse.renew()
-        rows = [kept.row for kept in choice.claimed]
         self._remember([row.task for row in rows])
-        upstreams = await upstreams_of(link, rows)
         await self._arrivals.wait(row.id for row in rows)
         if accepted or lapsed or rows:
             self._changed()
@@ -82,8 +82,15 @@ class ExchangeDesk(Presence):
             next_us = None  # who is trusted again asks
         cycled = self._told(accepted, started, over, next_us, seen.lapses_us)
         if unreadable:
-            await transact(link, lambda unit: park(unit, unreadable))
+            await self._park(link, unreadable)
         return cycled
+
+    async def _park(self, link: Link, unreadable: list[tuple[Row, str]]) -> None:
+        try:
+            await transact(link, lambda unit: park(unit, unreadable))
+        except StoreError:  # the others have been claimed, and are to be known of; these are handed back
+            self._unsure = True
+        self._changed()
 
     async def _release(self, link: Link) -> None:
         """Give back what was claimed for this node, and never came to be known here."""
@@ -150,17 +157,13 @@ class ExchangeDesk(Presence):
 
     async def _end_and_look(self, rows: Sequence[Row], choice: Choice) -> tuple[set[int], Seen | StoreError]:
         """End runs, and look; the places of those that did not end, and what the look has found or met."""
-        link = self._server
-        ending = link.begin([plain_ends(rows)])
+        done, said = await self._server.stroke(plain_ends(rows), choice.looking())
         look: Seen | StoreError
         try:
-            look = await choice.look()
+            look = await choice.look(said)
         except StoreError as error:
             look = error
-        except BaseException:
-            ending.cancel()
-            raise
-        return missed_of(await link.end(ending)), look
+        return missed_of(done), look
 
     async def _acknowledge(self, rows: Sequence[Row], counted: dict[int, bool]) -> list[Row]:
         """Tell what became of the attempts that do not count yet; the runs that end instead of waiting."""

@@ -30,9 +30,11 @@ async def followers(link: Link, run_ids: Collection[str] | None) -> list[tuple[R
         (ids,) = await link.ask(("ZRANGE", "told", 0, -1))
         found = await kept_among(link, ids)
     else:
+        known = await link.ask(*(("SMEMBERS", f"f:{run_id}") for run_id in run_ids))
+        kept = {one.row.id: one for one in await kept_among(link, {run_id for some in known for run_id in some})}
         found = []
-        for known in await link.ask(*(("SMEMBERS", f"f:{run_id}") for run_id in run_ids)):
-            found += sorted(await kept_among(link, known), key=lambda kept: kept.seq or 0)
+        for some in known:  # of those who need several the first that is asked for tells where they come
+            found += sorted((kept.pop(one) for one in some if one in kept), key=lambda one: one.seq or 0)
     rows = {kept.row.id: kept.row for kept in found if kept.state == BLOCKED}
     told = await link.ask(*(("HVALS", f"n:{run_id}") for run_id in rows))
     return [(row, _tally(texts)) for row, texts in zip(rows.values(), told, strict=True)]

@@ -11,7 +11,7 @@ from asyncsched.stores._durable.orders import Limits
 from asyncsched.stores._durable.tasks import stored_task
 from asyncsched.stores._redis.lookups import unfinished, upstreams_of
 from asyncsched.stores._redis.presence import Presence
-from asyncsched.stores._redis.roster import listed, park_unserved, since, unserved
+from asyncsched.stores._redis.roster import listed, park_unserved, since, unpark_unread, unread, unserved
 from asyncsched.stores._redis.transaction import server_now_us
 from asyncsched.stores._redis.upkeep import prune
 from asyncsched.stores._roster import RosterVerbs
@@ -35,9 +35,18 @@ class KeepingDesk(Presence, UpkeepVerbs, RosterVerbs):
         return list(tasks) if limit > 0 else []
 
     async def park_unserved(self) -> list[Unserved]:
+        await self._read_again()
         if not await unserved(self._server, self._declares):  # as it nearly always is
             return []
         return await park_unserved(self._server, self._declares)
+
+    async def _read_again(self) -> None:
+        """Let runs wait again that others have put aside as they could not read them, and that can be read here."""
+        rows = [row for row in await unread(self._server) if row.task in self._declares]
+        if run_ids := self._unread.readable(rows, await upstreams_of(self._server, rows), self._known):
+            await unpark_unread(self._server, run_ids)
+            self._changed()
+            self.hint()
 
     async def unfinished(self, tasks: Collection[str]) -> list[Run[Any]]:
         rows = await unfinished(self._server, tasks)

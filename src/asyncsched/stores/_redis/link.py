@@ -5,52 +5,72 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cache
 from hashlib import sha1
 from importlib.resources import files
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from uuid import uuid4
 
 from asyncsched.clock import SECOND_US
 from asyncsched.errors import ConfigError, MissingExtra, StoreError
 from asyncsched.stores._redis.address import Address
+from asyncsched.stores._redis.primary import (
+    Seen,
+    async_pool,
+    forgotten,
+    seat_script,
+    seated,
+    seated_in_thread,
+    sync_pool,
+)
 from asyncsched.stores._redis.troubles import cure_of, unfit
-from asyncsched.stores._redis.wire import UNIT, Done, Script, Unit, Wire, unit_text
+from asyncsched.stores._redis.wire import LOOK, STROKE, UNIT, Done, Script, Unit, Wire, unit_text
 
 try:
     from redis import Redis
-    from redis.asyncio import ConnectionPool
     from redis.asyncio import Redis as AsyncRedis
     from redis.asyncio.retry import Retry
     from redis.backoff import NoBackoff
-    from redis.exceptions import (
-        NoScriptError,
-        RedisError,
-        ResponseError,
-    )
+    from redis.exceptions import MovedError, NoScriptError, ReadOnlyError, RedisError, ResponseError
     from redis.retry import Retry as SyncRetry
 except ImportError as missing:
     raise MissingExtra("RedisStore needs redis: pip install 'asyncsched[redis]'", name=missing.name) from missing
 
 log = logging.getLogger("asyncsched.stores")
 
+T = TypeVar("T")
+
 TROUBLES = (RedisError, OSError, TimeoutError)
+ASTRAY = (ReadOnlyError, MovedError)
+"""By these a server says that another one is the primary, or has the keys."""
 _TIMEOUT_S = 10.0
-_SCRIPTS = (UNIT, "look", "read")
+_SCRIPTS = (UNIT, LOOK, "read", "again", "audit")
+_CAREFUL = "call = careful\n"
+_STROKE = """local function carry(ARGV)
+{unit}
+end
+local function look(ARGV)
+{look}
+end
+local carried = carry({{ ARGV[1] }})
+local fine, seen = pcall(look, {{ unpack(ARGV, 2) }})
+return {{ carried, fine and seen or false }}
+"""
 PAGE = 16
 """So many of those that wait for a key are read at a time."""
 
 
 @cache
 def scripts() -> Mapping[str, Script]:
-    """The scripts, by their names."""
+    """The scripts, by their names; with ``!`` one that sets aside what is of another kind than it should be."""
     folder = files("asyncsched.stores._redis")
     base, *texts = (folder.joinpath(f"{name}.lua").read_text(encoding="utf-8") for name in ("base", *_SCRIPTS))
-    return {
-        name: Script(base + text, sha1((base + text).encode(), usedforsecurity=False).hexdigest())
-        for name, text in zip(_SCRIPTS, texts, strict=True)
-    }
+    found = {name: base + text for name, text in zip(_SCRIPTS, texts, strict=True)}
+    named = dict(zip(_SCRIPTS, texts, strict=True))
+    found[STROKE] = base + _STROKE.format(unit=named[UNIT], look=named[LOOK])
+    found |= {f"{name}!": base + _CAREFUL + text for name, text in zip(_SCRIPTS, texts, strict=True)}
+    return {name: Script(text, sha1(text.encode(), usedforsecurity=False).hexdigest()) for name, text in found.items()}
 
 
 def units_text(units: Sequence[Unit]) -> str:
@@ -75,26 +95,25 @@ class Link:
         self.address = address
         self.prefix = address.prefix
         try:
-            pool = ConnectionPool.from_url(
-                address.url,
+            pool = async_pool(
+                address,
                 decode_responses=True,
                 encoding_errors="replace",  # what is no text was not written by us, and must hold up nobody
                 retry=Retry(NoBackoff(), 0),  # what may have been done is not done again without a look
                 socket_connect_timeout=_TIMEOUT_S,
                 socket_timeout=None,  # the wire sees that an exchange ends, for less than one timer for each answer
+                redis_connect_func=seated(self.prefix, self._seated),
             )
-            connection = pool.make_connection()  # type: ignore[no-untyped-call]
+            connection = pool.make_connection()
         except ValueError as error:
             raise ConfigError(f"url of {address}: {error}") from error
         except TypeError as error:  # the client makes its connections of what is behind the ?
             raise ConfigError(f"url of {address}: an option behind the ? is none of redis-py: {error}") from error
-        self._wire = Wire(connection, self.prefix, scripts(), ResponseError, NoScriptError, self.counted)
-        self._listener: Any = AsyncRedis.from_url(address.url, decode_responses=True, socket_connect_timeout=_TIMEOUT_S)
+        self.seen = Seen()
+        self._wire = Wire(connection, self.prefix, scripts(), ResponseError, NoScriptError, ASTRAY, self.seen.counted)
+        self._channels = async_pool(address, decode_responses=True, socket_connect_timeout=_TIMEOUT_S)
+        self._listener: Any = AsyncRedis.from_pool(self._channels)
         self._epoch = ""
-        self.count = 0
-        """How much has happened at the server, as far as is known here."""
-        self.rolled_back = False
-        """Whether the server has forgotten what it had acknowledged."""
 
     async def close(self) -> None:
         """Let go of all connections."""
@@ -118,7 +137,12 @@ class Link:
             StoreError: the server cannot be reached, or refuses.
         """
         try:
-            return await self._wire.call(name, given)
+            try:
+                return await self._wire.call(name, given)
+            except ResponseError as error:
+                if not of_wrong_kind(error):
+                    raise
+                return await self._wire.call(f"{name}!", given)
         except TROUBLES as error:
             raise store_error(self.address, error) from error
 
@@ -130,11 +154,22 @@ class Link:
         """
         return await self.end(self.begin(units))
 
-    def begin(self, units: Sequence[Unit]) -> asyncio.Future[Done]:
-        """What is going to become of units; what is asked next goes to the server with them, and is done after them."""
-        return self._wire.carry_out(units)
+    async def stroke(self, unit: Unit, looking: Sequence[Any]) -> tuple[Done, list[Any] | None]:
+        """Carry out a unit, then look: what became of it, and what the look has answered; ``None`` if that failed.
 
-    async def end(self, begun: asyncio.Future[Done]) -> Done:
+        Raises:
+            StoreError: the server cannot be reached, or refuses.
+        """
+        return await self.end(self._wire.stroke(unit, looking))
+
+    def begin(self, units: Sequence[Unit], weight: int | None = None) -> asyncio.Future[Done]:
+        """What is going to become of units; what is asked next goes to the server with them, and is done after them.
+
+        weight: of how many runs they tell; as many as changes unless it is said.
+        """
+        return self._wire.carry_out(units, weight)
+
+    async def end(self, begun: Awaitable[T]) -> T:
         """What became of units.
 
         Raises:
@@ -145,17 +180,12 @@ class Link:
         except TROUBLES as error:
             raise store_error(self.address, error) from error
 
-    def counted(self, count: int) -> None:
-        """Know how much has happened at the server, as it says."""
-        if count < self.count:
-            self.rolled_back = True
-        else:
-            self.count = count
-
-    async def read(self, runs: Sequence[str], keys: Sequence[str] = (), texts: Sequence[str] = ()) -> Read:
-        """How these stand, at one instant."""
+    async def read(
+        self, runs: Sequence[str], keys: Sequence[str] = (), texts: Sequence[str] = (), *, tied: bool = True
+    ) -> Read:
+        """How these stand, at one instant; ``tied``: and what ties the runs to others."""
         names = [json.dumps(list(given), ensure_ascii=False) for given in (runs, keys, texts)]
-        now, said = await self.call("read", *names, PAGE)
+        now, said = await self.call("read", *names, PAGE, int(tied))
         return Read(int(now), *json.loads(said))
 
     async def ask(self, *commands: Sequence[Any]) -> list[Any]:
@@ -166,13 +196,41 @@ class Link:
         """
         if not commands:
             return []
+        asked = [(command, f"{self.prefix}{key}", *rest) for command, key, *rest in commands]
         try:
-            answers = await self._wire.ask(
-                [(command, f"{self.prefix}{key}", *rest) for command, key, *rest in commands]
-            )
+            answers = await self._wire.ask(asked)
+        except ResponseError as error:
+            if not of_wrong_kind(error):
+                raise store_error(self.address, error) from error
+            answers = await self.call("again", json.dumps(asked, default=str))
         except TROUBLES as error:
             raise store_error(self.address, error) from error
         return [_paired(command[0], answer) for command, answer in zip(commands, answers, strict=True)]
+
+    async def some_keys(self, cursor: int, pattern: str, count: int) -> tuple[int, list[str]]:
+        """Names of some of our keys of this pattern, and where to go on; 0 at the end.
+
+        count: so many keys the server looks at, about.
+
+        Raises:
+            StoreError: the server cannot be reached, or refuses.
+        """
+        asked = ("SCAN", cursor, "MATCH", f"{self.prefix}{pattern}", "COUNT", count)
+        try:
+            ((cursor_said, keys),) = await self._wire.ask([asked])
+        except TROUBLES as error:
+            raise store_error(self.address, error) from error
+        return int(cursor_said), [key.removeprefix(self.prefix) for key in keys]
+
+    async def some_members(self, zset: str, cursor: int, pattern: str, count: int) -> tuple[int, list[str]]:
+        """Some members of a sorted set of ours that the pattern matches, and where to go on; 0 at the end.
+
+        Raises:
+            StoreError: the server cannot be reached, or refuses.
+        """
+        ((cursor_said, found),) = await self.ask(("ZSCAN", zset, cursor, "MATCH", pattern, "COUNT", count))
+        members = found[::2] if found and isinstance(found[0], str) else [member for member, _score in found]
+        return int(cursor_said), list(members)
 
     async def now_us(self) -> int:
         """The clock of the server.
@@ -211,18 +269,45 @@ class Link:
             StoreError: it cannot be reached.
         """
         _set, epoch, count = await self.ask(("SET", "epoch", uuid4().hex, "NX"), ("GET", "epoch"), ("GET", "count"))
-        self._epoch, self.count = epoch, int(count or 0)
-        self.rolled_back = False
+        try:
+            await self._wire.ask([("EVAL", seat_script(), 1, self.prefix, self.seen.seat)])
+        except TROUBLES as error:
+            raise store_error(self.address, error) from error
+        self._epoch = epoch
+        self.seen.forget(number_of(count) or 0)
 
-    async def same_epoch(self, least: int) -> bool:
-        """Whether the server is the one that was checked, and knows of what has happened: so much at least."""
-        before = max(self.count, least)
-        epoch, count = await self.ask(("GET", "epoch"), ("GET", "count"))
-        if epoch == self._epoch and int(count or 0) >= before:
-            self.count = max(self.count, int(count or 0))
+    async def same_epoch(self, others: Mapping[str, int]) -> bool:
+        """Whether the server is the one that was checked, and still knows what has happened, as far as is known here.
+
+        others: what else is known to have happened, by the primaries at which that was seen.
+        """
+        known = self.seen.known()
+        epoch, count, seats = await self.ask(("GET", "epoch"), ("GET", "count"), ("LRANGE", "seats", 0, -1))
+        number = number_of(count)  # if it is none, who counts next sees to that
+        lost = number is not None and (forgotten(seats, number, known) or forgotten(seats, number, others))
+        if epoch == self._epoch and not lost and not self.seen.less:
+            self.seen.compared(known)
+            self.seen.counted(max(self.seen.count, number or 0))
             return True
         await self.remember()
         return False
+
+    async def _seated(self, seat: str, count: int) -> None:
+        if self.seen.seated(seat, count):  # who listens at the primary before may hear nothing more, and not even that
+            await self._channels.disconnect()
+
+
+def number_of(text: str | None) -> int | None:
+    """The number that was written, 0 if none was; ``None`` if it is none."""
+    try:
+        return int(text or 0) if text != "" else None
+    except ValueError:
+        return None
+
+
+def of_wrong_kind(error: BaseException) -> bool:
+    """Whether the server has refused as a key holds something of another kind than it should."""
+    return "WRONGTYPE" in str(error)
 
 
 def channel_of(address: Address) -> str:
@@ -232,13 +317,15 @@ def channel_of(address: Address) -> str:
 
 def sync_client(address: Address, timeout_s: float = _TIMEOUT_S) -> Any:
     """A client for a thread of its own, which waits so long for an answer, and never asks again by itself."""
-    return Redis.from_url(
-        address.url,
+    pool = sync_pool(
+        address,
         decode_responses=True,
         retry=SyncRetry(NoBackoff(), 0),
         socket_timeout=timeout_s,
         socket_connect_timeout=timeout_s,
+        redis_connect_func=seated_in_thread(address.prefix),
     )
+    return Redis.from_pool(pool)
 
 
 def call_sync(client: Any, address: Address, name: str, *given: Any) -> Any:

@@ -46,12 +46,16 @@ local function look(queue)
   while taken < limit do
     local members = call('ZRANGE', zset, start, start + limit - 1)
     for _, member in ipairs(members) do
-      local id = string.sub(member, string.find(member, ':', 1, true) + 1)
+      local id = string.match(member, ':(.*)') or ''
       local run = call('HMGET', ns .. 'r:' .. id, 'task', 'grouped', 'lost', 'rated', 'state', 'status', 'token', 'attempt',
-        'v', 'zk', 'zm', 'owner', 'first_at')
+        'v', 'zk', 'zm', 'owner', 'first_at', 'created_at', 'due_at', 'scheduled_at', 'stands_for', 'terms', 'args',
+        'reason', 'finished_at', 'result', 'error', 'notes', 'retry_of', 'flow', 'edges')
       local lost = tonumber(run[3] or '0') or 0
       local why = run[1] and wrong(run)
       if not run[1] then
+        call('ZREM', zset, member)
+        marred[#marred + 1] = { id, '', 'hash' }
+      elseif run[11] ~= member then -- it stands elsewhere, or nowhere, which is found
         call('ZREM', zset, member)
       elseif why then
         call('ZREM', zset, member)
@@ -121,10 +125,11 @@ if #ids > 0 then
   call('ZREM', ns .. 'lapses', unpack(ids))
   for place, one in ipairs(beginning) do
     local key, run = ns .. 'r:' .. one[2], one[8]
+    run[13] = run[13] or now_text
     call('HDEL', key, 'zk', 'zm', 'lapses_at')
     call('HSET', key, 'owner', node, 'node', name, 'state', RUNNING, 'status', 'RUNNING', 'v', next_of(run[9]),
-      'token', run[7] + 1, 'attempt', run[8] + 1, 'started_at', now_text, 'first_at', run[13] or now_text)
-    started[place] = { one[2], one[3], one[4], call('HGETALL', key) }
+      'token', run[7] + 1, 'attempt', run[8] + 1, 'started_at', now_text, 'first_at', run[13])
+    started[place] = { one[2], one[3], one[4], one[5], run[7], run[8], name, now_text, unpack(run, 13) }
   end
 end
 local ready = {}
@@ -141,5 +146,5 @@ return {
   chores,
   cjson.encode(marred),
   started,
-  #ids > 0 and call('INCR', ns .. 'count') or false,
+  #ids > 0 and count_up('count') or false,
 }

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from asyncsched.run import FINAL
 from asyncsched.stores._base import RunFilter
 from asyncsched.stores._durable.rows import Row, needs_of, terms_of
-from asyncsched.stores._redis.link import Link
+from asyncsched.stores._redis.link import Link, number_of
 from asyncsched.stores._redis.records import ENDED, Kept, kept_of
 from asyncsched.stores._redis.transaction import chunks, server_now_us
 
@@ -22,7 +22,8 @@ async def kept_among(link: Link, run_ids: Collection[str]) -> list[Kept]:
     """Those of these runs that are kept, in this order."""
     found: list[Kept] = []
     for piece in chunks(run_ids):
-        found += [kept for kept in map(kept_of, (await link.read(piece)).runs, piece) if kept is not None]
+        read = await link.read(piece, tied=False)
+        found += [kept for kept in map(kept_of, read.runs, piece) if kept is not None]
     return found
 
 
@@ -138,12 +139,14 @@ class Abroad(NamedTuple):
     rolled_back: bool
 
 
-async def look_abroad(link: Link, run_ids: Sequence[str], since: int, node_id: str, edits: int, least: int) -> Abroad:
+async def look_abroad(
+    link: Link, run_ids: Sequence[str], since: int, node_id: str, edits: int, seen: Mapping[str, int]
+) -> Abroad:
     """What others have done about these runs and this node's, and which they have written later than ``since``.
 
-    least: how much has happened at the server as far as this node knows.
+    seen: how much this node has seen to have happened, by the primaries at which that was.
     """
-    same, now_us = await link.same_epoch(least), await server_now_us(link)
+    same, now_us = await link.same_epoch(seen), await server_now_us(link)
     newest, fresh, stops, *states = await link.ask(
         ("GET", "edits"),
         ("ZRANGEBYSCORE", "fired", f"({since}", "+inf", "LIMIT", 0, AT_ONCE),
@@ -154,7 +157,8 @@ async def look_abroad(link: Link, run_ids: Sequence[str], since: int, node_id: s
     kept = {row.id: row for row in await rows_among(link, over)}
     made = await kept_among(link, fresh)
     edited: list[str] = []
-    if int(newest or 0) != edits:
+    last_edit = number_of(newest) or 0
+    if last_edit != edits:
         (edited,) = await link.ask(("ZRANGEBYSCORE", "ed", f"({edits}", "+inf"))
     return Abroad(
         {run_id: kept.get(run_id) for run_id in over},
@@ -162,7 +166,7 @@ async def look_abroad(link: Link, run_ids: Sequence[str], since: int, node_id: s
         max((one.seq or since for one in made), default=since),
         stops,
         edited,
-        int(newest or 0),
+        last_edit,
         now_us,
         not same,
     )

@@ -41,7 +41,7 @@ class NodeDesk(Presence, NodeVerbs):
         (there,) = await self._server.ask(("ZSCORE", "nodes", node_id))
         if there is None:
             return False
-        told = [("call", "SADD", "asked", node_id), ("call", "INCR", "edits")]  # so that it looks
+        told = [("call", "SADD", "asked", node_id), ("count", "edits")]  # so that it looks
         await self._server.carry_out([Unit([], told)])
         self._changed()
         return True

@@ -12,7 +12,7 @@ from asyncsched.limits import Rate
 from asyncsched.run import Terms
 from asyncsched.stores._durable.marred import EARLIEST_US, LATEST_US
 from asyncsched.stores._redis.link import PAGE
-from asyncsched.stores._redis.records import by_priority, count_said
+from asyncsched.stores._redis.records import QUEUED, by_priority, count_said
 from asyncsched.stores._redis.transaction import Transaction
 
 # Flags of a run: it has one of the places of its key; a start has been promised to it by the rate.
@@ -25,7 +25,7 @@ class Key:
     def __init__(self, unit: Transaction, name: str) -> None:
         self._unit = unit
         self.name = name
-        self.known = self.changed = False
+        self.known = self.changed = self.moved = False
         self.count = self.period_us = 0
         self.wake_us: int | None = None
         self.starts: deque[int] = deque(maxlen=0)
@@ -43,6 +43,7 @@ class Key:
         self._unit.checks.append(("field", f"k:{self.name}", "v", kept.get("v")))
         pairs = zip(holders[::2], holders[1::2], strict=True)
         self.holders = {run_id: count_said(flags) & (PLACE | PROMISE) for run_id, flags in pairs}
+        self.moved = "moved" in kept  # it is being renamed: nobody passes here
         if "starts" in kept:
             self.known = True
             self.count, self.period_us = count_said(kept.get("count")), count_said(kept.get("period"))
@@ -83,6 +84,13 @@ class Key:
         self._gone.add(run_id)
         self._extra = [one for one in self._extra if one[1] != run_id]
 
+    def forget(self, run_id: str) -> None:
+        """Take out what does not wait."""
+        for member, waits in self._waiting:
+            if waits == run_id:
+                self._unit.call("ZREM", f"q:{self.name}", member)
+        self.remove(run_id)
+
     def hold(self, run_id: str, flags: int) -> None:
         """Let a run have these flags."""
         before = self.holders.get(run_id, 0)
@@ -119,15 +127,21 @@ class Key:
         """Write what is known of the starts, and when that is to be looked at."""
         unit, name = self._unit, self.name
         self.known = self.changed = True
-        last_us = self.starts[-1] if self.starts else None
         said = ["starts", json.dumps(list(self.starts)), "count", self.count, "period", self.period_us]
         unit.call("HSET", f"k:{name}", *said)
-        fades_us = None
         if self.wake_us is None:
             unit.call("HDEL", f"k:{name}", "wake_at")
-            fades_us = unit.now_us if last_us is None else last_us + self.period_us
         else:
             unit.call("HSET", f"k:{name}", "wake_at", self.wake_us)
+        self.note_instants()
+
+    def note_instants(self) -> None:
+        """Note when what is known of the starts is to be looked at; nothing, where nothing is known."""
+        unit, name = self._unit, self.name
+        last_us = self.starts[-1] if self.starts else None
+        fades_us = None
+        if self.known and self.wake_us is None:
+            fades_us = unit.now_us if last_us is None else last_us + self.period_us
         for zset, at_us in (("kwake", self.wake_us), ("klast", last_us), ("kfade", fades_us)):
             if at_us is None:
                 unit.call("ZREM", zset, name)
@@ -142,12 +156,14 @@ class Key:
             for zset in ("klast", "kfade"):
                 self._unit.call("ZREM", zset, self.name)
             self.known, self.changed = False, True
+        else:
+            self.note_instants()
 
     async def close(self) -> None:
         """Let others know that something has changed here; keep nothing of a key that nobody uses."""
         if not self.changed:
             return
-        if not self.known and not self.holders and await self.foremost() is None:
+        if not self.known and not self.moved and not self.holders and await self.foremost() is None:
             self._unit.call("DEL", f"k:{self.name}")
         else:
             self._unit.change("bump", self.name)
@@ -155,13 +171,15 @@ class Key:
 
 async def pass_on(unit: Transaction, key: Key) -> None:
     """Let those that wait for the key be ready, in their order, until the first that must go on waiting."""
+    if key.moved:
+        return
     places = sum(flags & PLACE for flags in key.holders.values())
     promised = sum(flags & PROMISE for flags in key.holders.values()) // PROMISE
     rated, wake_us = False, None
     while (run_id := await key.foremost()) is not None:
         kept = await unit.run(run_id)
-        if kept is None:  # nobody knows it any more
-            key.remove(run_id)
+        if kept is None or kept.state != QUEUED:  # it was not put there by us
+            key.forget(run_id)
             continue
         terms, holds = kept.terms, key.holders.get(run_id, 0)
         bounded = terms.limit is not None and not holds & PLACE

@@ -12,14 +12,16 @@ from asyncsched.clock import SECOND_US, Clock, SystemClock
 from asyncsched.errors import MisuseError
 from asyncsched.stores._durable.answers import Answers
 from asyncsched.stores._durable.arrivals import Arrivals
-from asyncsched.stores._durable.lease import LeaseHolder, trusted_us
+from asyncsched.stores._durable.lease import FORGOTTEN, LeaseHolder, trusted_us
 from asyncsched.stores._redis.address import Address
+from asyncsched.stores._redis.audit import Walk
 from asyncsched.stores._redis.beside import Beside
-from asyncsched.stores._redis.link import Link
+from asyncsched.stores._redis.link import Link, number_of
 from asyncsched.stores._redis.lookups import AT_ONCE, Abroad, look_abroad
 from asyncsched.stores._redis.pulse import Pulse
 from asyncsched.stores._redis.rescue import enter, leave, rescue, take_strays
 from asyncsched.stores._redis.roster import enrol_again, unpark
+from asyncsched.stores._redis.schema import take_up
 
 T = TypeVar("T")
 log = logging.getLogger("asyncsched.stores")
@@ -46,6 +48,7 @@ class Presence(Answers, LeaseHolder):
         self._entering = self._leaving = self._entered = self._in_doubt = False
         self._arrivals = Arrivals()
         self._since = 0
+        self._walk = Walk()
         self._looking = self._again = False
         self._unasked = 0
 
@@ -62,6 +65,7 @@ class Presence(Answers, LeaseHolder):
         link = self._link = Link(self._address)
         try:
             await link.check()
+            await take_up(link)
             beside = self._beside = Beside(self._address, self._heard)
             await beside.start()
             self._trust(beside, SystemClock().steady_us())  # it becomes a node only after this
@@ -82,7 +86,7 @@ class Presence(Answers, LeaseHolder):
         await enter(link, self._id, self._node, self._lease_us)
         await unpark(link, None)
         seq, edits = await link.ask(("GET", "seq"), ("GET", "edits"))
-        self._since, self._edits = int(seq or 0), int(edits or 0)
+        self._since, self._edits = number_of(seq) or 0, number_of(edits) or 0
         self._entered = True
 
     async def close(self) -> None:
@@ -124,11 +128,19 @@ class Presence(Answers, LeaseHolder):
         if self._beside is not None and not self._leaving:
             node_id = self._id
             self._beside.ask(lambda link: rescue(link, node_id), self._swept)
+            self._beside.ask(self._walk.go_on, self._walked)
 
     def _swept(self, gone: list[str] | None, error: BaseException | None) -> None:
         if error is not None:
             log.debug("what other nodes left cannot be handed back: %s", error)
         elif gone:
+            self._changed()
+            self._look_elsewhere()
+
+    def _walked(self, count: int | None, error: BaseException | None) -> None:
+        if error is not None:
+            log.debug("what is not where it is looked for cannot be put right: %s", error)
+        elif count:
             self._changed()
             self._look_elsewhere()
 
@@ -188,15 +200,21 @@ class Presence(Answers, LeaseHolder):
         for run_id in asked:  # those come last the next time
             counted[run_id] = counted.pop(run_id)
         asked += self._watching()
-        least = 0 if self._link is None else self._link.count
-        beside.ask(lambda link: look_abroad(link, asked, since, node_id, edits, least), self._looked)
+        seen = {} if self._link is None else self._link.seen.known()
+
+        def looked(abroad: Abroad | None, error: BaseException | None) -> None:
+            if abroad is not None and self._link is not None:
+                self._link.seen.compared(seen)
+            self._looked(abroad, error)
+
+        beside.ask(lambda link: look_abroad(link, asked, since, node_id, edits, seen), looked)
 
     def _looked(self, abroad: Abroad | None, error: BaseException | None) -> None:
         self._looking = False
         if self._leaving:
             return
         if abroad is not None:
-            if abroad.rolled_back or (self._link is not None and self._link.rolled_back):
+            if abroad.rolled_back or (self._link is not None and self._link.seen.less):
                 self._rolled_back()
             self._hear_of_ends(abroad.ended, abroad.now_us)
             self._hear_of_runs(abroad.made)
@@ -211,13 +229,10 @@ class Presence(Answers, LeaseHolder):
 
     def _rolled_back(self) -> None:
         """Begin again where the server has forgotten what it had acknowledged: nothing known here is sure any more."""
-        log.error(
-            "%s: the server has forgotten what it had acknowledged, as after a failover or a restart from an older "
-            "file: fires and runs of the last moments may be done again, or be lost",
-            self._address,
-        )
+        log.error(FORGOTTEN, self._address)
         if self._link is not None:
-            self._link.rolled_back, self._link.count = False, 0
+            self._link.seen.forget()
         self._since = self._edits = 0
         self._given_up()
+        self._known.doubt()
         self.forgot()

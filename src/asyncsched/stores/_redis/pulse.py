@@ -6,6 +6,7 @@ It renews the lease, tells other nodes that something has changed, and lets this
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import threading
 from collections.abc import Callable
@@ -139,6 +140,7 @@ class Pulse:
             if not self._rest_us:
                 told = store_error(self._address, error)
                 log.warning("the lease at %s cannot be renewed, it is tried again: %s", self._address, told)
+            self._client.connection_pool.disconnect()  # another server may be the one to be asked by now
             self._rest_us = min(2 * self._rest_us or _REST_US, _MOST_REST_US)
             self._renew_us = now_us + self._rest_us
             self._hint_us = _NEVER if self._hint_us == _NEVER else self._renew_us
@@ -148,7 +150,8 @@ class Pulse:
             self._renew_us = now_us + min(self._lease_us // 4, self._stall_limit_us)
             return
         node_id = self._node_id()
-        if self._client.zscore(f"{self._address.prefix}nodes", node_id) is None:
+        asked = json.dumps([["ZSCORE", f"{self._address.prefix}nodes", node_id]])
+        if call_sync(self._client, self._address, "again", asked)[0] is None:
             self._call(self._given_up)
         else:
             asked = units_text([Unit([], [("renew", node_id, self._lease_us)])])

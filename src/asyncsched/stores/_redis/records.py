@@ -6,14 +6,17 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from asyncsched.run import NO_TERMS, Run, Terms
+from asyncsched.run import NO_TERMS, Run, RunStatus, Terms
 from asyncsched.stores._durable.marred import COUNTS, INSTANTS, MOST, check, sound
+from asyncsched.stores._durable.orders import New
 from asyncsched.stores._durable.rows import Row, terms_of
 
 READY, RUNNING, DELAYED, BLOCKED, QUEUED, PARKED, ENDED = "0", "1", "2", "3", "4", "5", "9"
 """Where a run stands."""
 _NAMES = Row._fields
 _NUMBERS = tuple(_NAMES.index(name) for name in (*INSTANTS, *COUNTS))
+_SHARED = tuple(name for name in _NAMES if name not in ("id", "args"))
+_RUNNING = RunStatus.RUNNING.value
 _MIDDLE = 2**63  # numbers are written as hexadecimal digits that sort as they do
 
 Where = tuple[str, ...]
@@ -58,14 +61,43 @@ def kept_of(said: Mapping[str, str] | Sequence[str], run_id: str) -> Kept | None
     row = row_of_hash(fields)
     if row.id != run_id:
         row = row._replace(id=run_id)
-    kept = Kept(row, fields.get("state", ENDED), fields.get("maker"))
-    try:
-        check(row)
-    except ValueError as error:
-        kept.wrong, kept.row = f"its {str(error).partition(' ')[0]} cannot be that", sound(row)
+    kept = _checked(Kept(row, fields.get("state", ENDED), fields.get("maker")))
     kept.owner, kept.stop, kept.version = fields.get("owner"), fields.get("stop"), fields.get("v")
     kept.lost, kept.seq = count_said(fields.get("lost")), count_said(fields.get("seq"))
     return kept
+
+
+def begun_of(said: Sequence[Any], run_id: str) -> Kept:
+    """A run whose next attempt has begun, of what the look tells of it."""
+    task, token, attempt, node, started, first, created, due, scheduled, stands_for, terms, args, *more = said[3:]
+    reason, finished, *rest = more
+    try:
+        created, due, stands_for, first, started = int(created), int(due), int(stands_for), int(first), int(started)
+        token, attempt = int(token) + 1, int(attempt) + 1
+        scheduled = scheduled and int(scheduled)
+        finished = finished and int(finished)
+    except (TypeError, ValueError):  # whoever checks finds which of them is no number
+        pass
+    row = Row(
+        *(run_id, task, created, due, scheduled, stands_for, terms, args, _RUNNING, reason, attempt, token, node),
+        *(first, started, finished, *rest),
+    )
+    return _checked(Kept(row, RUNNING))
+
+
+def _checked(kept: Kept) -> Kept:
+    """The same; of what is not as it should be, what may stand there."""
+    try:
+        check(kept.row)
+    except ValueError as error:
+        kept.wrong, kept.row = f"its {str(error).partition(' ')[0]} cannot be that", sound(kept.row)
+    return kept
+
+
+def version_of(said: Mapping[str, str] | Sequence[str]) -> str | None:
+    """The version of a hash, of one that is no run too."""
+    fields = said if isinstance(said, Mapping) else dict(zip(said[::2], said[1::2], strict=True))
+    return fields.get("v")
 
 
 def row_of_hash(fields: Mapping[str, str]) -> Row:
@@ -162,9 +194,25 @@ def plain(run: Run[Any]) -> bool:
     return run.edges is None and (terms is NO_TERMS or (terms.bounds is None and not terms.backfill and free(terms)))
 
 
-def plain_new(row: Row, maker: str) -> tuple[Any, ...]:
-    """The change that writes a new run which has nothing to do with others."""
-    terms = terms_of(row.terms)
-    fields = [*fields_of(row), *standing_fields(row, terms, row.due_at), "maker", maker, "plain", "1"]
-    where = ("wait", row.due_at, terms.queue, by_priority(terms, row.due_at))
-    return ("new", row.id, row.task, row.created_at, fields, where, row.scheduled_at is not None)
+_ARGS = _NAMES.index("args")
+
+
+def plain_news(new: Sequence[New]) -> list[tuple[Any, ...]]:
+    """The changes that write new runs which have nothing to do with others; what some share is said once."""
+    alike: dict[tuple[Any, ...], list[Row]] = {}
+    for row, _needs, maker in new:
+        shared = (maker, row.args is None, row[1:_ARGS], row[_ARGS + 1 :])
+        if (rows := alike.get(shared)) is None:
+            alike[shared] = [row]
+        else:
+            rows.append(row)
+    return [_plain_news(rows, shared[0]) for shared, rows in alike.items()]
+
+
+def _plain_news(rows: Sequence[Row], maker: str) -> tuple[Any, ...]:
+    first = rows[0]
+    terms = terms_of(first.terms)
+    fields = [*fields_of(first, _SHARED), *standing_fields(first, terms, first.due_at), "maker", maker, "plain", "1"]
+    where = (first.due_at, terms.queue, by_priority(terms, first.due_at), first.scheduled_at is not None)
+    args = False if first.args is None else [row.args for row in rows]
+    return ("news", first.task, first.created_at, *where, fields, [row.id for row in rows], args)

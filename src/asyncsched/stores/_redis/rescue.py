@@ -69,6 +69,7 @@ async def take_strays(link: Link) -> list[str]:
     strays = sorted(set(owners) - set(nodes))
     for owner in strays:
         await _let_go(link, owner, lost=True)
+        await link.carry_out([Changes([], [("unowned", owner)])])
     return strays
 
 
@@ -87,6 +88,9 @@ async def _let_go(link: Link, owner: str, *, lost: bool = False, but: Collection
 async def _hand_back(unit: Unit, owner: str, run_ids: list[str], *, lost: bool) -> None:
     await unit.load(run_ids)
     found = [await unit.run(run_id) for run_id in run_ids]
+    strays = [run_id for run_id, kept in zip(run_ids, found, strict=True) if kept is None or kept.owner != owner]
+    if strays:  # they are not there
+        unit.call("SREM", f"o:{owner}", *strays)
     for kept in sorted((one for one in found if one is not None), key=lambda one: one.seq or 0):
         if kept.state != RUNNING or kept.owner != owner:
             continue

@@ -13,9 +13,12 @@ from typing import Any, NamedTuple
 from asyncsched.stored import PARKED as REASON
 from asyncsched.stored import Unserved, unserved_reason
 from asyncsched.stores._durable.marred import PARKED_AS
+from asyncsched.stores._durable.rows import Row
 from asyncsched.stores._durable.tasks import digest_of
+from asyncsched.stores._durable.unread import AT_ONCE
 from asyncsched.stores._redis.claims import WAITING
 from asyncsched.stores._redis.link import Link
+from asyncsched.stores._redis.lookups import kept_among
 from asyncsched.stores._redis.records import PARKED, count_said, names_said
 from asyncsched.stores._redis.tasks import Columns, standing_among
 from asyncsched.stores._redis.transaction import chunks
@@ -40,7 +43,7 @@ async def enrol_again(link: Link, node_id: str, digests: Collection[str]) -> Non
     fresh = [digest for digest, there in zip(digests, known, strict=True) if not there]
     if fresh:
         changes: list[Sequence[Any]] = [("call", "SADD", f"sv:{node_id}", *fresh), ("call", "SADD", "serving", node_id)]
-        changes += [("call", "HDEL", "until", *fresh), ("call", "INCR", "edits")]
+        changes += [("call", "HDEL", "until", *fresh), ("count", "edits")]
         await link.carry_out([Changes([], changes)])
 
 
@@ -59,7 +62,7 @@ async def strike(link: Link) -> None:
     for node_id in set(serving) - set(nodes):
         (digests,) = await link.ask(("SMEMBERS", f"sv:{node_id}"))
         changes: list[Sequence[Any]] = [("until_now", digests), ("call", "DEL", f"sv:{node_id}")]
-        changes += [("call", "SREM", "serving", node_id), ("call", "INCR", "edits")]
+        changes += [("call", "SREM", "serving", node_id), ("count", "edits")]
         await link.carry_out([Changes([("dead", node_id)], changes)])
     if set(serving) - set(nodes):
         await _forget_oldest(link)
@@ -147,6 +150,25 @@ async def unpark(link: Link, tasks: Collection[str] | None) -> None:
     wanted = None if tasks is None else set(tasks)
     for piece in chunks(ids):
         await transact(link, partial(_unpark, run_ids=piece, tasks=wanted), piece)
+
+
+async def unread(link: Link) -> list[Row]:
+    """Runs that nodes have put aside as they could not read them."""
+    (ids,) = await link.ask(("ZRANGE", "parked", 0, -1))
+    found: list[Row] = []
+    for piece in chunks(ids):
+        reasons = await link.ask(*(("HGET", f"r:{run_id}", "reason") for run_id in piece))
+        chosen = [one for one, reason in zip(piece, reasons, strict=True) if (reason or "").startswith(PARKED_AS)]
+        found += [one.row for one in await kept_among(link, chosen) if one.wrong is None and one.state == PARKED]
+        if len(found) >= AT_ONCE:
+            break
+    return found
+
+
+async def unpark_unread(link: Link, run_ids: Sequence[str]) -> None:
+    """Let these of them wait again."""
+    for piece in chunks(run_ids):
+        await transact(link, partial(_unpark, run_ids=piece, tasks=None), piece)
 
 
 async def _unpark(unit: Unit, run_ids: Sequence[str], tasks: Collection[str] | None) -> None:

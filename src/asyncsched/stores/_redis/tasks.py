@@ -13,7 +13,7 @@ from asyncsched.stores._durable.rows import Row, terms_of
 from asyncsched.stores._durable.tasks import Declaration, overrides_of
 from asyncsched.stores._graphs import Met
 from asyncsched.stores._redis.link import Link
-from asyncsched.stores._redis.records import fields_of, number_said, plain, plain_new
+from asyncsched.stores._redis.records import fields_of, number_said, plain, plain_news
 from asyncsched.stores._redis.transaction import TRIES, too_busy
 from asyncsched.stores._redis.unit import Unit
 from asyncsched.stores._redis.wire import Unit as Changes
@@ -150,7 +150,7 @@ def is_plain(order: FireOrder) -> bool:
 def plain_order(order: FireOrder, runs: Sequence[New], skips: Sequence[Row]) -> Changes:
     """How an order is carried out whose runs have nothing to do with others."""
     changes: list[Sequence[Any]] = [("move", order.task, order.next_us, order.counted)]
-    changes += [plain_new(new.row, new.maker) for new in runs]
+    changes += plain_news(runs)
     changes += [("record", row.id, row.task, row.created_at, fields_of(row)) for row in skips]
     return Changes(checks_of(order), changes)
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from asyncsched.errors import StoreError
 from asyncsched.stores._redis.link import Link, Read
-from asyncsched.stores._redis.records import Kept, kept_of
+from asyncsched.stores._redis.records import Kept, kept_of, version_of
 from asyncsched.stores._redis.wire import Unit
 
 T = TypeVar("T")
@@ -72,7 +72,7 @@ class Transaction:
         for run_id, fields in zip(run_ids, said, strict=True):
             if run_id not in self._runs:
                 kept = self._runs[run_id] = kept_of(fields, run_id)
-                self.checks.append(("run", run_id, None if kept is None else kept.version))
+                self.checks.append(("run", run_id, version_of(fields) if kept is None else kept.version))
 
     def know_texts(self, keys: Sequence[str], said: Sequence[Any]) -> None:
         """Know texts as they were read."""

@@ -31,6 +31,13 @@ _CURES = (
     ),
     (("loading the dataset",), "it has just been started and reads its files; later calls work again"),
     (
+        ("CERTIFICATE_VERIFY_FAILED", "certificate verify failed"),
+        (
+            "the server's certificate is not one that this URL trusts: let it bear the name of the host in the URL, "
+            "and name who has signed it by ?ssl_ca_certs=/path/to/ca.pem"
+        ),
+    ),
+    (
         ("Name or service not known", "nodename nor servname", "name resolution"),
         "check the name of the host in the URL",
     ),
@@ -63,7 +70,8 @@ def cure_of(error: BaseException, address: Address) -> str:
     """What to do about an error of the client, or of the server."""
     said, kinds = str(error), {kind.__name__ for kind in type(error).__mro__}
     if "MovedError" in kinds or said.startswith("MOVED "):
-        return f"the keys {address.prefix}* are at another node of the cluster: name that one in the URL"
+        cure = "name some of its nodes, which say where: 'redis+cluster://host:6379,host:6379'"
+        return f"this is one node of a cluster, and the keys {address.prefix}* are at another: {cure}"
     if "NoPermissionError" in kinds:
         rights = f"~{address.prefix}* &{address.prefix}* +@all -@dangerous +info"
         return f"the user lacks a right: let him have '{rights}' (ACL SETUSER)"

@@ -3,6 +3,7 @@
 -- 0 if a check does not hold, or a text that says why it could not be carried out.
 local asked = cjson.decode(ARGV[1])
 local worn = {}
+local again = false -- whether a change is made that was begun before
 local living = {} -- whether nodes have their leases, as far as that was asked in this call
 
 local function forget(id, task)
@@ -13,15 +14,33 @@ local function forget(id, task)
   call('ZREM', ns .. 'a:' .. task, id)
 end
 
--- What is beyond the keeping of the task; what somebody still needs the result of stays.
+-- Forgets what nobody needs of what has ended, from this place on, so many at most; how many were looked at, and kept.
+local function forget_some(task, start, last, most)
+  local ids = call('ZRANGE', ns .. 'e:' .. task, start, math.min(last, start + most - 1))
+  local stay = 0
+  for _, id in ipairs(ids) do
+    if call('EXISTS', ns .. 'f:' .. id) == 0 then forget(id, task) else stay = stay + 1 end
+  end
+  return #ids, stay
+end
+
+-- What is beyond the keeping of the task; what somebody still needs the result of stays. Where that is very much, a
+-- part of it is looked at, each time the next one.
 local function prune(task)
   local limit = tonumber(call('HGET', ns .. 't:' .. task, 'history_limit') or '100') or 100
   local surplus = call('ZCARD', ns .. 'e:' .. task) - limit
-  if surplus > 0 then
-    for _, id in ipairs(call('ZRANGE', ns .. 'e:' .. task, 0, surplus - 1)) do
-      if call('EXISTS', ns .. 'f:' .. id) == 0 then forget(id, task) end
-    end
+  if surplus <= 0 then return end
+  local looked, stay
+  for _ = 1, 5 do
+    looked, stay = forget_some(task, 0, surplus - 1, 200)
+    surplus = surplus - looked + stay
+    if surplus <= stay or stay > 0 and stay < 200 then return end
+    if stay > 0 then break end
   end
+  if stay == 0 then return end
+  local start = math.max(tonumber(call('HGET', ns .. 'pruned', task) or '0') or 0, stay)
+  looked, stay = forget_some(task, start, surplus - 1, 200)
+  if looked < 200 then call('HDEL', ns .. 'pruned', task) else call('HSET', ns .. 'pruned', task, start + stay) end
 end
 
 -- How many runs of a task are on their way, up to so many.
@@ -31,10 +50,11 @@ local function met(task, most)
     local ids = call('ZRANGE', ns .. 'l:' .. task, start, start + 99)
     for _, id in ipairs(ids) do
       local run = call('HMGET', ns .. 'r:' .. id, 'state', 'attempt', 'due_at', 'edges', 'terms')
+      if not run[1] then call('ZREM', ns .. 'l:' .. task, id) end -- it is none
       local begun = run[2] ~= '0' or (tonumber(run[3] or '0') or 0) <= now
       local follows = run[1] == BLOCKED and not string.find(run[4] or '', '"kind":"gate"', 1, true)
       local late = run[5] and string.find(run[5], '"backfill":', 1, true)
-      if begun and run[1] ~= PARKED and not follows and not late then
+      if run[1] and begun and run[1] ~= PARKED and not follows and not late then
         found = found + 1
         if found == most then return found end
       end
@@ -48,14 +68,19 @@ end
 local function arm(task)
   local at = call('HMGET', ns .. 't:' .. task, 'next_at', 'paused_until_at')
   if at[1] and not at[2] then
-    call('ZADD', ns .. 'due', at[1], task)
+    call('ZADD', ns .. 'due', string.match(at[1], '^%-?%d+$') or '0', task) -- whoever looks there sees to it
   else
     call('ZREM', ns .. 'due', task)
   end
 end
 
+-- What is no text was read as one with marks in the places of what is none.
+local function unlike(found, given)
+  return found and given and string.find(given, '\239\191\189', 1, true) and string.find(found, '[\128-\255]')
+end
+
 local function same(found, given)
-  return (found or false) == (given or false)
+  return (found or false) == (given or false) or unlike(found, given)
 end
 
 -- Lets a node no longer have these.
@@ -86,6 +111,7 @@ local checks = {
     return at[1] == version and same(at[2], was) and (not was or (tonumber(was) or 0) <= now)
   end,
   met = function(task, number, most) return met(task, tonumber(most)) == tonumber(number) end,
+  size = function(key, number) return call('HLEN', ns .. key) == tonumber(number) end,
   alive = function(node)
     if living[node] == nil then living[node] = tonumber(call('ZSCORE', ns .. 'nodes', node) or '0') > wall() end
     return living[node]
@@ -93,12 +119,15 @@ local checks = {
   dead = function(node) return tonumber(call('ZSCORE', ns .. 'nodes', node) or '0') <= wall() end,
 }
 
+local coming = {} -- the runs that are written for the first time in this call, which may be done again
+local SAID = { 'result', 'reason', 'error', 'notes' }
+
 local changes = {
   call = function(command, key, ...) return call(command, ns .. key, ...) end,
   new = function(id, task, created, fields, where, scheduled)
     local key = ns .. 'r:' .. id
-    if call('EXISTS', key) == 1 then return end -- who was not told the first time says it again
-    local seq = call('INCR', ns .. 'seq')
+    if not again and call('EXISTS', key) == 1 then return end -- who was not told the first time says it again
+    local seq = count_up('seq')
     call('HSET', key, 'seq', seq, 'v', 1, unpack(fields))
     call('ZADD', ns .. 'l:' .. task, seq, id)
     call('SADD', ns .. 'busy', task)
@@ -106,6 +135,37 @@ local changes = {
     call('ZADD', ns .. 'a:' .. task, created, id)
     if scheduled then call('ZADD', ns .. 'fired', seq, id) end
     place(id, key, where)
+  end,
+  -- New runs that have to do with nobody else, and are alike but for their ids and arguments: what they share is
+  -- written once for all of them.
+  news = function(task, created, due, queue, rank, scheduled, shared, ids, args)
+    local fresh, live, born, waiting = {}, {}, {}, {}
+    for number, id in ipairs(ids) do -- who was not told the first time says it again
+      if coming[id] or call('EXISTS', ns .. 'r:' .. id) == 0 then fresh[#fresh + 1], coming[id] = number, true end
+    end
+    if #fresh == 0 then return end
+    local waits = tonumber(due) > now
+    local last, zset = count_up('seq', #fresh) - #fresh, waits and 'delayed' or 'y:' .. queue
+    local fields = { 'id', '', 'seq', '', 'zm', '', 'args', '', 'v', '1', 'zk', zset, 'state', waits and DELAYED or READY }
+    if not args then fields[7], fields[8] = 'v', '1' end
+    for _, said in ipairs(shared) do fields[#fields + 1] = said end
+    for place, number in ipairs(fresh) do
+      local id, seq = ids[number], last + place
+      local member = waits and id or rank .. string.format('%012x', seq) .. ':' .. id
+      fields[2], fields[4], fields[6] = id, seq, member
+      if args then fields[8] = args[number] end
+      call('HSET', ns .. 'r:' .. id, unpack(fields))
+      live[2 * place - 1], live[2 * place] = seq, id
+      born[2 * place - 1], born[2 * place] = created, id
+      waiting[2 * place - 1], waiting[2 * place] = waits and due or 0, member
+    end
+    call('ZADD', ns .. 'l:' .. task, unpack(live))
+    call('SADD', ns .. 'busy', task)
+    call('ZADD', ns .. 'a', unpack(born))
+    call('ZADD', ns .. 'a:' .. task, unpack(born))
+    if scheduled then call('ZADD', ns .. 'fired', unpack(live)) end
+    if not waits then call('SADD', ns .. 'queues', queue) end
+    call('ZADD', ns .. zset, unpack(waiting))
   end,
   set = function(id, fields, gone, where)
     local key = ns .. 'r:' .. id
@@ -116,6 +176,7 @@ local changes = {
   end,
   finish = function(id, task, fields, gone)
     local key = ns .. 'r:' .. id
+    task = call('HGET', key, 'task') or task -- it may bear another name by now than its node knows
     place(id, key, { 'ended' })
     raise(key, 'v')
     call('HDEL', key, 'rs', 'stop', 'plain', 'lapses_at', unpack(gone))
@@ -124,38 +185,53 @@ local changes = {
     call('ZREM', ns .. 'fired', id)
     call('ZREM', ns .. 'l:' .. task, id)
     if call('EXISTS', ns .. 'l:' .. task) == 0 then call('SREM', ns .. 'busy', task) end
-    local seq = call('INCR', ns .. 'eseq')
+    local seq = count_up('eseq')
     call('ZADD', ns .. 'e:' .. task, seq, id)
     call('ZADD', ns .. 'ended', seq, id)
     worn[task] = true
   end,
-  -- Many at once that have to do with nobody else, each as id, task, token, fields, and fields that go; which of them
-  -- are not to end in this way. What they share is written once for all of them, and what is wrong with one task's
-  -- sets leaves those of others whole.
+  -- Many at once that have to do with nobody else, each as id, task, token before and after, status, instant, and what
+  -- is said of it; which of them are not to end in this way. What they share is written once for all of them, and what
+  -- is wrong with one task's sets leaves those of others whole.
   ends = function(asked)
     local missed, done, owners, tasks, ended = {}, {}, {}, {}, {}
     for number, one in ipairs(asked) do
       local key = ns .. 'r:' .. one[1]
-      local at = redis.pcall('HMGET', key, 'token', 'state', 'plain', 'stop', 'owner', 'zk', 'v')
+      local at = redis.pcall('HMGET', key, 'token', 'state', 'plain', 'stop', 'owner', 'zk', 'v', 'task')
       if at.err or at[1] ~= one[3] or at[2] ~= RUNNING or at[3] ~= '1' or at[4] or not at[5] or at[6] then
         missed[#missed + 1] = number
       else
         local version = next_of(at[7])
-        call('HDEL', key, 'owner', 'rs', 'plain', 'lapses_at', unpack(one[5]))
-        call('HSET', key, 'state', ENDED, 'v', version, unpack(one[4]))
+        local gone = { 'owner', 'rs', 'plain', 'lapses_at' }
+        local fields = { 'state', ENDED, 'v', version, 'token', one[4], 'status', one[5], 'finished_at', one[6] }
+        for place, name in ipairs(SAID) do
+          local said = one[6 + place]
+          if said then
+            fields[#fields + 1], fields[#fields + 2] = name, said
+          else
+            gone[#gone + 1] = name
+          end
+        end
+        call('HDEL', key, unpack(gone))
+        call('HSET', key, unpack(fields))
         done[#done + 1] = one[1]
         into(owners, at[5], one[1])
-        into(tasks, one[2], one[1])
+        into(tasks, at[8] or one[2], one[1]) -- it may bear another name by now than its node knows
       end
     end
     if #done == 0 then return #missed > 0 and missed or nil end
     local trouble
     local function try(work, ...)
       local fine, why = pcall(work, ...)
+      if not fine and wrong_kind(why) then
+        call = careful
+        fine, why = pcall(work == redis.call and careful or work, ...)
+        call = redis.call
+      end
       if not fine then trouble = trouble or why end
     end
     for owner, ids in pairs(owners) do try(let_go, owner, ids) end
-    local last = call('INCRBY', ns .. 'eseq', #done) - #done
+    local last = count_up('eseq', #done) - #done
     local seqs = {}
     for number, id in ipairs(done) do
       seqs[id] = last + number
@@ -174,8 +250,8 @@ local changes = {
   end,
   record = function(id, task, created, fields)
     local key = ns .. 'r:' .. id
-    if call('EXISTS', key) == 1 then return end
-    local seq = call('INCR', ns .. 'eseq')
+    if not again and call('EXISTS', key) == 1 then return end
+    local seq = count_up('eseq')
     call('HSET', key, 'state', ENDED, 'v', 1, unpack(fields))
     call('ZADD', ns .. 'a', created, id)
     call('ZADD', ns .. 'a:' .. task, created, id)
@@ -196,7 +272,7 @@ local changes = {
     return call('HGETALL', key)
   end,
   edit = function(task, fields, gone)
-    local version = call('INCR', ns .. 'edits')
+    local version = count_up('edits')
     if #fields > 0 then call('HSET', ns .. 't:' .. task, unpack(fields)) end
     if #gone > 0 then call('HDEL', ns .. 't:' .. task, unpack(gone)) end
     call('HSET', ns .. 't:' .. task, 'version', version)
@@ -210,10 +286,11 @@ local changes = {
     else
       call('HDEL', ns .. 't:' .. task, 'next_at')
     end
-    if counted ~= '0' then redis.pcall('HINCRBY', ns .. 't:' .. task, 'made', counted) end
     arm(task)
+    if counted ~= '0' then redis.pcall('HINCRBY', ns .. 't:' .. task, 'made', counted) end
   end,
-  bump = function(key) call('HSET', ns .. 'k:' .. key, 'v', call('INCR', ns .. 'versions')) end,
+  count = function(name) return count_up(name) end,
+  bump = function(key) call('HSET', ns .. 'k:' .. key, 'v', count_up('versions')) end,
   forget = function(id, task)
     if call('EXISTS', ns .. 'f:' .. id) == 1 then return 0 end
     forget(id, task)
@@ -225,28 +302,46 @@ local changes = {
     call('HSET', ns .. 'names', node, name)
     call('HSET', ns .. 'came', node, text(wall()) .. ':' .. lease)
   end,
+  unowned = function(node)
+    if call('EXISTS', ns .. 'o:' .. node) == 0 then call('SREM', ns .. 'owners', node) end
+  end,
   renew = function(node, lease) call('ZADD', ns .. 'nodes', 'XX', wall() + lease, node) end,
   told = function(run, upstream, how)
     if call('EXISTS', ns .. 'n:' .. run) == 0 then return end
     call('HSET', ns .. 'n:' .. run, upstream, how)
     local at = call('HMGET', ns .. 'r:' .. run, 'state', 'seq')
-    if at[1] == BLOCKED then call('ZADD', ns .. 'told', at[2], run) end
+    if at[1] == BLOCKED then call('ZADD', ns .. 'told', string.match(at[2] or '', '^%d+$') or '0', run) end
   end,
-  merge = function(into, from)
-    call('ZUNIONSTORE', ns .. into, 2, ns .. into, ns .. from, 'AGGREGATE', 'MAX')
-    call('DEL', ns .. from)
+  -- Lets a run be another task's; without fields: what was only found there and is no run.
+  move_run = function(id, before, task, fields)
+    if fields then
+      local key = ns .. 'r:' .. id
+      raise(key, 'v')
+      call('HSET', key, 'task', task, unpack(fields))
+    end
+    for _, kind in ipairs({ 'l:', 'e:', 'a:' }) do
+      local at = call('ZSCORE', ns .. kind .. before, id)
+      if at then
+        call('ZREM', ns .. kind .. before, id)
+        if fields then call('ZADD', ns .. kind .. task, at, id) end
+        if fields and kind == 'l:' then call('SADD', ns .. 'busy', task) end
+      end
+    end
+    if call('EXISTS', ns .. 'l:' .. before) == 0 then call('SREM', ns .. 'busy', before) end
   end,
-  busy = function(before, task)
-    if call('SREM', ns .. 'busy', before) == 1 then call('SADD', ns .. 'busy', task) end
-    worn[task] = true
+  -- Lets as much be kept of a task that does not stand yet as of the other.
+  keep_as = function(task, before)
+    local limit = call('HGET', ns .. 't:' .. before, 'history_limit')
+    if limit then call('HSETNX', ns .. 't:' .. task, 'history_limit', limit) end
   end,
   rename = function(before, task)
     call('RENAME', ns .. 't:' .. before, ns .. 't:' .. task)
     call('ZREM', ns .. 'ed', before)
     call('ZREM', ns .. 'due', before)
-    local version = call('INCR', ns .. 'edits')
+    local version = count_up('edits')
     call('HSET', ns .. 't:' .. task, 'version', version)
     call('ZADD', ns .. 'ed', version, task)
+    worn[task] = true
     arm(task)
   end,
   drop = function(task)
@@ -254,48 +349,116 @@ local changes = {
     call('ZREM', ns .. 'ed', task)
     call('ZREM', ns .. 'due', task)
     call('SREM', ns .. 'joins', task)
-    call('INCR', ns .. 'edits')
+    count_up('edits')
   end,
+  -- Lets what is known of a limit, and who has a place, be known by another name; who waits stays, and passes no more.
   rename_key = function(before, key)
-    for _, kind in ipairs({ 'h:', 'k:' }) do
-      if call('EXISTS', ns .. kind .. before) == 1 then call('RENAME', ns .. kind .. before, ns .. kind .. key) end
+    local known, holders = call('HGETALL', ns .. 'k:' .. before), call('HGETALL', ns .. 'h:' .. before)
+    if #holders > 0 then call('HSET', ns .. 'h:' .. key, unpack(holders)) end
+    call('DEL', ns .. 'k:' .. before, ns .. 'h:' .. before)
+    for place = 1, #known, 2 do
+      if known[place] ~= 'moved' and known[place] ~= 'v' then
+        call('HSETNX', ns .. 'k:' .. key, known[place], known[place + 1])
+      end
     end
     for _, zset in ipairs({ 'kwake', 'klast', 'kfade' }) do
       local at = call('ZSCORE', ns .. zset, before)
       if at then
         call('ZREM', ns .. zset, before)
-        call('ZADD', ns .. zset, at, key)
+        call('ZADD', ns .. zset, 'NX', at, key)
       end
     end
-    for _, member in ipairs(call('ZRANGE', ns .. 'q:' .. before, 0, -1)) do
-      local id = string.sub(member, string.find(member, ':', 1, true) + 1)
-      call('ZADD', ns .. 'q:' .. key, 0, member)
-      call('HSET', ns .. 'r:' .. id, 'zk', 'q:' .. key)
+    call('HSET', ns .. 'k:' .. before, 'moved', key, 'v', count_up('versions'))
+    call('SADD', ns .. 'moving', before)
+    call('HSET', ns .. 'k:' .. key, 'v', count_up('versions'))
+  end,
+  move_waiting = function(id, member, before, key, fields)
+    local run = ns .. 'r:' .. id
+    raise(run, 'v')
+    call('ZREM', ns .. 'q:' .. before, member)
+    call('ZADD', ns .. 'q:' .. key, 0, member)
+    call('HSET', run, 'zk', 'q:' .. key, unpack(fields))
+  end,
+  -- Forgets that a name was left, where nobody waits there any more.
+  open_key = function(name)
+    if call('EXISTS', ns .. 'q:' .. name) == 0 then
+      call('DEL', ns .. 'k:' .. name)
+    else
+      call('HDEL', ns .. 'k:' .. name, 'moved')
     end
-    call('DEL', ns .. 'q:' .. before)
-    call('HSET', ns .. 'k:' .. key, 'v', call('INCR', ns .. 'versions'))
+    call('SREM', ns .. 'moving', name)
+  end,
+  -- Puts a run back among those by which it is found; one that says nothing of its task is none, and set aside.
+  index = function(id)
+    local key = ns .. 'r:' .. id
+    local run = call('HMGET', key, 'task', 'state', 'seq', 'created_at')
+    local task = run[1]
+    if not task then
+      set_aside(key)
+      for _, zset in ipairs({ 'a', 'ended', 'lapses', 'fired', 'delayed', 'kdelayed', 'parked', 'told' }) do
+        call('ZREM', ns .. zset, id)
+      end
+      return
+    end
+    local made = string.match(run[4] or '', '^%-?%d+$') or '0'
+    call('ZADD', ns .. 'a', made, id)
+    call('ZADD', ns .. 'a:' .. task, made, id)
+    if run[2] == ENDED then
+      local seq = count_up('eseq')
+      call('ZREM', ns .. 'l:' .. task, id)
+      call('ZADD', ns .. 'e:' .. task, 'NX', seq, id)
+      call('ZADD', ns .. 'ended', 'NX', seq, id)
+    else
+      local seq = string.match(run[3] or '', '^%d+$')
+      if not seq then
+        seq = count_up('seq')
+        call('HSET', key, 'seq', seq)
+      end
+      call('ZADD', ns .. 'l:' .. task, seq, id)
+      call('SADD', ns .. 'busy', task)
+    end
   end,
   until_now = function(digests)
     for _, digest in ipairs(digests) do call('HSET', ns .. 'until', digest, now_text) end
   end,
 }
 
+-- What a unit has come to: its changes are not taken back if one fails.
+local reached, made
 local function carry_out(unit)
-  for _, check in ipairs(unit[1]) do
-    if not checks[check[1]](unpack(check, 2)) then return 0 end
+  if reached == 0 then
+    for _, check in ipairs(unit[1]) do
+      if not checks[check[1]](unpack(check, 2)) then return 0 end
+    end
+    made = {}
   end
-  local answer = {}
-  for place, change in ipairs(unit[2]) do
-    answer[place] = changes[change[1]](unpack(change, 2)) or 1
+  for place = math.max(reached, 1), #unit[2] do
+    local change = unit[2][place]
+    reached = place
+    made[place] = changes[change[1]](unpack(change, 2)) or 1
+    again = false
   end
-  return answer
+  return made
 end
 
 local answers = {}
 for number, unit in ipairs(asked) do
+  reached = 0
   local fine, answer = pcall(carry_out, unit)
+  if not fine and wrong_kind(answer) then -- what has failed is done again, and the rest
+    call, again = careful, reached > 0
+    fine, answer = pcall(carry_out, unit)
+    call, again = redis.call, false
+  end
   if not fine then answer = type(answer) == 'table' and answer.err or tostring(answer) end -- the others are not concerned
   answers[number] = answer
 end
-for task in pairs(worn) do prune(task) end
-return { now_text, call('INCR', ns .. 'count'), cjson.encode(answers) }
+for task in pairs(worn) do
+  local fine, why = pcall(prune, task)
+  if not fine and wrong_kind(why) then
+    call = careful
+    prune(task)
+    call = redis.call
+  end
+end
+return { now_text, count_up('count'), cjson.encode(answers) }

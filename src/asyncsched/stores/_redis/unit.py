@@ -13,7 +13,7 @@ from asyncsched.merge import merge, stands_until_us
 from asyncsched.run import RunStatus, Settled, Terms
 from asyncsched.stores._durable.marred import row_said
 from asyncsched.stores._durable.orders import Needed, New
-from asyncsched.stores._durable.rows import Row, bare_run, merged_row, needs_of, terms_of, terms_text
+from asyncsched.stores._durable.rows import Row, bare_run, merged_row, needs_of, terms_again, terms_of
 from asyncsched.stores._redis.link import Link
 from asyncsched.stores._redis.places import Key, pass_on
 from asyncsched.stores._redis.records import (
@@ -149,7 +149,7 @@ class Unit(Transaction):
         kept = await self.run(row.id)
         if stands is not None and kept is not None and kept.live:  # how it ends is to be known by the key
             if terms_of(row.terms).idempotency is None:
-                said = terms_text(terms_of(row.terms)._replace(idempotency=given))
+                said = terms_again(row.terms, terms_of(row.terms)._replace(idempotency=given))
                 kept.row = kept.row._replace(terms=said)
                 self.change("set", row.id, ["terms", said], ["plain"], None)
             else:

@@ -1,4 +1,4 @@
-"""One connection on which all that is asked while an answer is awaited goes together, next.
+"""One connection on which all that is asked while two exchanges are under way goes together, next.
 
 A caller alone is delayed by nobody; of many, the units of all become few calls of one script.
 """
@@ -7,13 +7,23 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from asyncsched.stores._redis.line import Line
+
 UNIT = "unit"
 """The script that carries units out."""
+LOOK = "look"
+"""The script that looks what is ready, and lets some of it begin."""
+STROKE = "stroke"
+"""The script that does the one, then the other."""
 # So many changes are carried out by one call: the server answers nobody else meanwhile, some 5 ms.
 _AT_ONCE = 200
+# So many exchanges are under way at a time: one is carried out while the next is made. What is asked meanwhile goes
+# together: the more are sent one by one, the fewer become one call.
+_UNDER_WAY = 2
 # Who has asked and hears nothing is told so after once to twice this.
 _PATIENCE_S = 5.0
 
@@ -68,7 +78,7 @@ def flat(value: Any) -> Any:
         return value
     if isinstance(value, int):
         return str(value)
-    return [item if item.__class__ is str else flat(item) for item in value]
+    return [item if item.__class__ is str or item is False else flat(item) for item in value]
 
 
 _text_of = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
@@ -83,7 +93,8 @@ class Wire:
     """A connection, opened when something is asked, and again after it was lost.
 
     connection: of redis-py, which knows how to come to a server. prefix: what all keys begin with.
-    refusal: the errors by which the server says that it has not done something; unknown: the one of an unknown script.
+    refusal: the errors by which the server says that it has not done something; unknown: the one of an unknown script;
+    astray: those that say that another server is to be asked.
     counted: told how many times units were carried out at the server, ever.
     """
 
@@ -94,18 +105,21 @@ class Wire:
         scripts: Mapping[str, Script],
         refusal: type[Exception],
         unknown: type[Exception],
+        astray: tuple[type[Exception], ...],
         counted: Callable[[int], None],
     ) -> None:
-        self._connection = connection
+        self._line = Line(connection, self._answered, self._lost)
         self._prefix = prefix
         self._scripts = scripts
-        self._refusal, self._unknown = refusal, unknown
+        self._refusal, self._unknown, self._astray = refusal, unknown, astray
         self._counted = counted
         self._waiting: list[_Command | _Units] = []
-        self._working: asyncio.Task[None] | None = None
+        self._sent: deque[_Command] = deque()
+        self._left: deque[int] = deque()
+        """How many of each exchange under way have not been answered, the oldest first."""
+        self._coming: asyncio.Task[None] | None = None
         self._watching: asyncio.TimerHandle | None = None
         self._exchanges = 0
-        self._late = False
 
     def ask(self, commands: Sequence[tuple[Any, ...]]) -> asyncio.Future[list[Any]]:
         """What commands answer, in their order; a refusal is raised once all have been answered."""
@@ -131,6 +145,8 @@ class Wire:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
         def told(answer: Any) -> None:
+            if name.rstrip("!") == LOOK and not isinstance(answer, Exception):
+                self._count_look(answer)
             if future.done():
                 return
             if isinstance(answer, Exception):
@@ -142,41 +158,133 @@ class Wire:
         self._begin()
         return future
 
-    def carry_out(self, units: Sequence[Unit]) -> asyncio.Future[Done]:
-        """What becomes of these units, between which nothing of others is carried out."""
+    def carry_out(self, units: Sequence[Unit], weight: int | None = None) -> asyncio.Future[Done]:
+        """What becomes of these units, between which nothing of others is carried out.
+
+        weight: so much work they are to the server; unless it is said, one for each unit and change.
+        """
         future: asyncio.Future[Done] = asyncio.get_running_loop().create_future()
-        weight = len(units) + sum(len(unit.changes) for unit in units)
+        if weight is None:
+            weight = len(units) + sum(len(unit.changes) for unit in units)
         self._waiting.append(_Units([unit_text(unit) for unit in units], weight, future))
         self._begin()
         return future
 
+    def stroke(self, unit: Unit, looking: Sequence[Any]) -> asyncio.Future[tuple[Done, list[Any] | None]]:
+        """What becomes of a unit, and what a look right after it answers; ``None`` if that cannot be carried out."""
+        future: asyncio.Future[tuple[Done, list[Any] | None]] = asyncio.get_running_loop().create_future()
+
+        def told(answer: Any) -> None:
+            if isinstance(answer, Exception):
+                if not future.done():
+                    future.set_exception(answer)
+                return
+            (now, count, said), seen = answer
+            self._counted(count)
+            if seen is not None:
+                self._count_look(seen)
+            done = _done_of(int(now), json.loads(said), self._refusal)
+            if future.done():
+                return
+            if isinstance(done, Done):
+                future.set_result((done, seen))
+            else:
+                future.set_exception(done)
+
+        self._waiting.append(self._calling(STROKE, (f"[{unit_text(unit)}]", *looking), told))
+        self._begin()
+        return future
+
+    def _count_look(self, seen: Sequence[Any]) -> None:
+        if seen[-1] is not None:  # it let some begin; later answers may be there before who has asked goes on
+            self._counted(seen[-1])
+
     async def close(self) -> None:
         """Let go of the connection; who still waits is told that it was lost."""
-        if self._working is not None:
-            self._working.cancel()
-            await asyncio.wait([self._working])
+        if self._coming is not None:
+            self._coming.cancel()
+            await asyncio.wait([self._coming])
         if self._watching is not None:
             self._watching.cancel()
-        asked, self._waiting = self._waiting, []
-        for one in self._composed(asked):
-            one.told(ConnectionError("the connection was closed"))
-        await self._connection.disconnect()
+        closed = ConnectionError("the connection was closed")
+        self._fail(closed)
+        self._give_up(closed)
+        await self._line.close()
 
     def _calling(self, name: str, given: Sequence[Any], told: Callable[[Any], None]) -> _Command:
         script = self._scripts[name]
         return _Command(("EVALSHA", script.digest, 1, self._prefix, *given), script, told)
 
     def _begin(self) -> None:
-        if self._working is None:
-            self._working = asyncio.get_running_loop().create_task(self._work())
+        """Send what waits, unless much is under way: then it goes together, next."""
+        if self._coming is not None or len(self._left) >= _UNDER_WAY:
+            return
+        if self._line.is_open:
+            self._send()
+        elif not self._sent:  # else those are told first that the connection was lost
+            self._coming = asyncio.get_running_loop().create_task(self._come())
+            self._watch()
 
-    async def _work(self) -> None:
+    async def _come(self) -> None:
+        """Connect, then send what waits."""
         try:
-            while self._waiting:
-                asked, self._waiting = self._waiting, []
-                await self._exchange(self._composed(asked))
+            await self._line.open()
+        except BaseException as error:
+            self._give_up(error if isinstance(error, Exception) else TimeoutError("it does not answer"))
+            if not isinstance(error, Exception | asyncio.CancelledError):
+                raise
+        else:
+            self._send()
         finally:
-            self._working = None
+            self._coming = None
+
+    def _give_up(self, error: Exception) -> None:
+        """Tell all that nothing was sent for that it will not be."""
+        asked, self._waiting = self._waiting, []
+        for one in self._composed(asked):
+            one.told(error)
+
+    def _send(self) -> None:
+        asked, self._waiting = self._waiting, []
+        commands = self._composed(asked)
+        if commands:
+            self._sent.extend(commands)
+            self._left.append(len(commands))
+            self._line.send([one.words for one in commands])
+            self._watch()
+
+    def _answered(self, answer: Any) -> None:
+        """Tell who has asked."""
+        if isinstance(answer, Exception) and not isinstance(answer, self._refusal):
+            raise answer
+        one = self._sent.popleft()
+        if isinstance(answer, self._unknown) and one.script is not None:
+            self._waiting.insert(0, _in_full(one, one.script))  # it was not carried out
+        else:
+            one.told(answer)
+        self._left[0] -= 1
+        if isinstance(answer, self._astray):  # the next connection comes to where it should; nothing more is done here
+            self._line.drop()
+            self._lost(ConnectionError("another server is to be asked"))
+        elif not self._left[0]:
+            self._left.popleft()
+            self._exchanges += 1
+            if self._waiting:
+                self._begin()
+
+    def _lost(self, error: Exception) -> None:
+        """Tell all that were not answered; who asked later has a connection of his own."""
+        self._fail(error)
+        if self._waiting:
+            self._begin()
+
+    def _fail(self, error: Exception) -> None:
+        sent = list(self._sent)
+        self._sent.clear()
+        self._left.clear()
+        self._exchanges += 1
+        for one in sent:
+            one.told(error)
 
     def _composed(self, asked: Sequence[_Command | _Units]) -> list[_Command]:
         """The commands to be sent: units of several callers become one call."""
@@ -210,53 +318,6 @@ class Wire:
 
         return self._calling(UNIT, (text,), told)
 
-    async def _exchange(self, commands: list[_Command]) -> None:
-        """Send these, and tell everybody what they answer."""
-        left = commands[::-1]
-        unknown: list[_Command] = []
-        self._watch()
-        try:
-            await self._send(left, unknown)
-            if unknown:  # none of these was carried out
-                left = [_in_full(one) for one in reversed(unknown)]
-                unknown.clear()
-                await self._send(left, unknown)
-        except BaseException as error:
-            trouble = error if isinstance(error, Exception) else ConnectionError("the connection was closed")
-            if self._late and isinstance(error, asyncio.CancelledError):
-                trouble = TimeoutError("it does not answer")
-            await self._connection.disconnect(nowait=True)
-            for one in (*left, *unknown):
-                one.told(trouble)
-            if not isinstance(error, Exception):
-                if not isinstance(trouble, TimeoutError):
-                    raise
-                asyncio.current_task().uncancel()  # type: ignore[union-attr]
-        finally:
-            self._exchanges += 1
-            self._late = False
-
-    async def _send(self, left: list[_Command], unknown: list[_Command]) -> None:
-        """Send these, the last first; each that is answered is taken away, to ``unknown`` if its script is that."""
-        connection = self._connection
-        if connection.is_connected and connection._reader.at_eof():  # the server has gone meanwhile, and heard nothing
-            await connection.disconnect(nowait=True)
-        if not connection.is_connected:
-            await connection.connect()
-        words = [one.words for one in reversed(left)]
-        await connection.send_packed_command(connection.pack_commands(words), check_health=False)
-        while left:
-            try:
-                answer = await connection.read_response(disconnect_on_error=False)
-            except self._refusal as error:
-                answer = error
-            one = left[-1]
-            if isinstance(answer, self._unknown):
-                unknown.append(one)
-            else:
-                one.told(answer)
-            left.pop()
-
     def _watch(self) -> None:
         """See that an exchange ends."""
         if self._watching is None:
@@ -264,18 +325,20 @@ class Wire:
 
     def _look(self, exchanges: int) -> None:
         self._watching = None
-        if self._working is None:
+        if self._coming is None and not self._sent:
             return
-        if exchanges == self._exchanges:
-            self._late = True
-            self._working.cancel()
-        else:
+        if exchanges != self._exchanges:
             self._watch()
+        elif self._coming is not None:
+            self._coming.cancel()
+        else:
+            self._line.drop()
+            self._lost(TimeoutError("it does not answer"))
 
 
-def _in_full(one: _Command) -> _Command:
+def _in_full(one: _Command, script: Script) -> _Command:
     """The call of a script that the server does not know yet."""
-    return one if one.script is None else one._replace(words=("EVAL", one.script.text, *one.words[2:]))
+    return one._replace(words=("EVAL", script.text, *one.words[2:]), script=None)
 
 
 def _tell(some: Sequence[_Units], now_us: int, answers: Sequence[Any], refusal: type[Exception]) -> None:
@@ -286,8 +349,15 @@ def _tell(some: Sequence[_Units], now_us: int, answers: Sequence[Any], refusal: 
         start += len(one.texts)
         if one.future.done():
             continue
-        refused = next((answer for answer in mine if isinstance(answer, str)), None)
-        if refused is None:
-            one.future.set_result(Done(now_us, [None if answer == 0 else answer for answer in mine]))
+        done = _done_of(now_us, mine, refusal)
+        if isinstance(done, Done):
+            one.future.set_result(done)
         else:
-            one.future.set_exception(refusal(refused))
+            one.future.set_exception(done)
+
+
+def _done_of(now_us: int, answers: Sequence[Any], refusal: type[Exception]) -> Done | Exception:
+    refused = next((answer for answer in answers if isinstance(answer, str)), None)
+    if refused is not None:
+        return refusal(refused)
+    return Done(now_us, [None if answer == 0 else answer for answer in answers])

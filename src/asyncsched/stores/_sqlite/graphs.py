@@ -23,8 +23,10 @@ _SELECT = ", ".join(f"r.{name}" for name in Row._fields)
 def followers(db: sqlite3.Connection, run_ids: Collection[str] | None) -> list[tuple[Row, Tally]]:
     """The blocked runs that need one of these; with ``None`` all that need one which has ended."""
     if run_ids is None:
-        query = f"SELECT DISTINCT {_SELECT} FROM asyncsched_needs n JOIN asyncsched_runs r ON r.id = n.run "
-        found = db.execute(query + "WHERE n.status IS NOT NULL AND r.state = 3 ORDER BY r.seq").fetchall()
+        found = db.execute(
+            f"SELECT {_SELECT} FROM asyncsched_runs r WHERE r.state = 3 AND r.id IN "
+            "(SELECT n.run FROM asyncsched_needs n WHERE n.status IS NOT NULL) ORDER BY r.seq"
+        ).fetchall()
     else:
         query = f"SELECT {_SELECT} FROM asyncsched_needs n JOIN asyncsched_runs r ON r.id = n.run "
         found = [

@@ -44,7 +44,8 @@ class _Starts:
     def save(self) -> None:
         last_us = self.starts[-1] if self.starts else None
         row = (self._key, json.dumps(list(self.starts)), self.count, self.period_us, last_us, self.wake_us)
-        self._db.execute("INSERT OR REPLACE INTO asyncsched_keys VALUES (?, ?, ?, ?, ?, ?)", row)
+        columns = "(key, starts, count, period, last_at, wake_at)"
+        self._db.execute(f"INSERT OR REPLACE INTO asyncsched_keys {columns} VALUES (?, ?, ?, ?, ?, ?)", row)
         self.known = True
 
 

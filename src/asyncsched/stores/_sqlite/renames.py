@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from asyncsched.renaming import renamed_key, renamed_names, renamed_terms
 from asyncsched.run import Terms
-from asyncsched.stores._durable.rows import Row, terms_of, terms_text
+from asyncsched.stores._durable.rows import Row, terms_again, terms_of
 from asyncsched.stores._sqlite.roster import edit
 
 # Tables that keep something by a key that begins with the id of a task; and whether they keep an ended run as JSON.
@@ -40,7 +40,7 @@ def _rename_runs(db: sqlite3.Connection, before: str, task: str) -> int:
         (before,),
     )
     moved = [
-        (terms_text(renamed_terms(terms_of(text), before, task)), renamed_key(key, before, task), seq)
+        (terms_again(text, renamed_terms(terms_of(text), before, task)), renamed_key(key, before, task), seq)
         for seq, text, key in bound.fetchall()
     ]
     db.executemany("UPDATE asyncsched_runs SET terms = ?, limit_key = ? WHERE seq = ?", moved)
@@ -80,7 +80,7 @@ def _renamed_row(text: str, before: str, task: str) -> str:
     """An ended run, as it is kept as JSON."""
     row = Row(*json.loads(text))
     terms: Terms = renamed_terms(terms_of(row.terms), before, task)
-    return json.dumps(row._replace(task=task, terms=terms_text(terms)))
+    return json.dumps(row._replace(task=task, terms=terms_again(row.terms, terms)))
 
 
 def take_over(db: sqlite3.Connection, aliases: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:

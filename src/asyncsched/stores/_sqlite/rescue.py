@@ -14,7 +14,7 @@ from asyncsched.stores._durable.orders import LOST_LIMIT
 from asyncsched.stores._durable.rows import COLUMNS, PARKED, Row, ended_as, handed_back
 from asyncsched.stores._sqlite.nodes import bury, others, sign_of
 from asyncsched.stores._sqlite.places import pass_on
-from asyncsched.stores._sqlite.roster import strike
+from asyncsched.stores._sqlite.roster import edit, strike
 from asyncsched.stores._sqlite.unit import Unit
 
 _KEY = "SELECT limit_key FROM asyncsched_runs WHERE id = ? AND limit_key IS NOT NULL"
@@ -23,7 +23,7 @@ _KEY = "SELECT limit_key FROM asyncsched_runs WHERE id = ? AND limit_key IS NOT 
 
 def enter(db: sqlite3.Connection, node_id: str, name: str, now_us: int) -> None:
     """Let the node be one of those that live at the file."""
-    db.execute("INSERT INTO asyncsched_nodes VALUES (?, ?, ?)", (node_id, name, now_us))
+    db.execute("INSERT INTO asyncsched_nodes (id, name, started_at) VALUES (?, ?, ?)", (node_id, name, now_us))
 
 
 @crash_points.unit("leave")
@@ -77,6 +77,7 @@ def park(db: sqlite3.Connection, now_us: int, unreadable: Sequence[tuple[Row, st
     )
     keys = {key for row, _why in unreadable for (key,) in db.execute(_KEY, (row.id,))}
     pass_on(db, keys, now_us)  # those that it held up
+    edit(db)  # so that nodes look which may be able to read them
 
 
 def _let_go(db: sqlite3.Connection, owner: str, now_us: int, *, lost: bool = False) -> None:

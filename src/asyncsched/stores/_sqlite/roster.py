@@ -16,6 +16,7 @@ from asyncsched.stored import Unserved, unserved_reason
 from asyncsched.stores._durable.marred import PARKED_AS
 from asyncsched.stores._durable.rows import COLUMNS, DELAYED, PARKED, QUEUED, READY, Row
 from asyncsched.stores._durable.tasks import digest_of
+from asyncsched.stores._durable.unread import AT_ONCE
 from asyncsched.stores._sqlite.screening import SOUND
 from asyncsched.stores._sqlite.unit import Unit
 
@@ -33,8 +34,8 @@ _SERVED = (
 def edit(db: sqlite3.Connection) -> int:
     """The next version of whatever task: one that is dropped and comes back never has a version that it had before."""
     (value,) = db.execute(
-        "INSERT INTO asyncsched_counts VALUES ('edits', 1) ON CONFLICT (name) DO UPDATE SET value = value + 1 "
-        "RETURNING value"
+        "INSERT INTO asyncsched_counts (name, value) VALUES ('edits', 1) "
+        "ON CONFLICT (name) DO UPDATE SET value = value + 1 RETURNING value"
     ).fetchall()[0]
     return int(value)
 
@@ -143,15 +144,32 @@ def park_unserved(db: sqlite3.Connection, served: Callable[[str], bool]) -> list
 
 def unpark(db: sqlite3.Connection, now_us: int, tasks: Sequence[str] | None) -> None:
     """Let parked runs of these tasks wait again: they are declared now. With ``None`` those that could not be read."""
+    if tasks is None:
+        _unpark(db, now_us, "reason LIKE ? || '%'", PARKED_AS)
+    else:
+        _unpark(db, now_us, "task IN (SELECT value FROM json_each(?))", json.dumps(tasks))
+
+
+def unread(db: sqlite3.Connection) -> list[Row]:
+    """Runs that nodes have put aside as they could not read them."""
+    return _parked(db, f"reason LIKE ? || '%' LIMIT {AT_ONCE}", PARKED_AS)
+
+
+def unpark_unread(db: sqlite3.Connection, now_us: int, run_ids: Sequence[str]) -> None:
+    """Let these of them wait again."""
+    _unpark(db, now_us, "id IN (SELECT value FROM json_each(?))", json.dumps(list(run_ids)))
+
+
+def _parked(db: sqlite3.Connection, which: str, *asked: object) -> list[Row]:
     if db.execute(f"SELECT 1 FROM asyncsched_runs WHERE state = {PARKED} LIMIT 1").fetchone() is None:
-        return
-    which = "reason LIKE ? || '%'" if tasks is None else "task IN (SELECT value FROM json_each(?))"
+        return []
+    query = f"SELECT {COLUMNS} FROM asyncsched_runs WHERE state = {PARKED} AND {SOUND} AND {which}"
+    return list(map(Row._make, db.execute(query, asked).fetchall()))
+
+
+def _unpark(db: sqlite3.Connection, now_us: int, which: str, asked: str) -> None:
     unit = Unit(db, now_us)
-    parked = db.execute(
-        f"SELECT {COLUMNS} FROM asyncsched_runs WHERE state = {PARKED} AND {SOUND} AND {which}",
-        (PARKED_AS if tasks is None else json.dumps(tasks),),
-    )
-    for row in map(Row._make, parked.fetchall()):
+    for row in _parked(db, which, asked):
         unit.admit(row._replace(token=row.token + 1, reason=None))
     unit.close()
 

@@ -7,10 +7,12 @@ from collections.abc import Collection
 from typing import Any
 
 from asyncsched.stored import StoredTask, Unserved
+from asyncsched.stores._durable.rows import Row
 from asyncsched.stores._durable.tasks import STANDING, stored_task
 from asyncsched.stores._roster import RosterVerbs
 from asyncsched.stores._sqlite.presence import Presence
-from asyncsched.stores._sqlite.roster import listed, park_unserved, since, unserved
+from asyncsched.stores._sqlite.roster import listed, park_unserved, since, unpark_unread, unread, unserved
+from asyncsched.stores._sqlite.unit import upstreams_of
 
 
 class RosterDesk(Presence, RosterVerbs):
@@ -36,8 +38,22 @@ class RosterDesk(Presence, RosterVerbs):
         return found
 
     async def park_unserved(self) -> list[Unserved]:
+        await self._read_again()
         served = self._declares.__contains__
         if not await self._read(lambda db: unserved(db, served)):  # as it nearly always is
             return []
         parked: list[Unserved] = await self._write(lambda db, _now_us: park_unserved(db, served))
         return parked
+
+    async def _read_again(self) -> None:
+        """Let runs wait again that others have put aside as they could not read them, and that can be read here."""
+        served = self._declares.__contains__
+
+        def work(db: sqlite3.Connection) -> tuple[list[Row], dict[str, Row]]:
+            rows = [row for row in unread(db) if served(row.task)]
+            return rows, upstreams_of(db, rows)
+
+        rows, upstreams = await self._read(work)
+        if run_ids := self._unread.readable(rows, upstreams, self._known):
+            await self._write(lambda db, now_us: unpark_unread(db, now_us, run_ids))
+            self.hint()

@@ -24,8 +24,8 @@ from asyncsched.stores._durable.rows import (
     bare_run,
     merged_row,
     needs_of,
+    terms_again,
     terms_of,
-    terms_text,
 )
 from asyncsched.stores._sqlite.alone import finish
 from asyncsched.stores._sqlite.keys import end_keys, keep_key, run_of_key
@@ -101,7 +101,7 @@ class Unit:
         row = stands or new.row
         keep_key(self.db, given, row, self.now_us)
         if stands is not None and terms_of(row.terms).idempotency is None:  # how it ends is to be known by the key
-            kept = terms_text(terms_of(row.terms)._replace(idempotency=given))
+            kept = terms_again(row.terms, terms_of(row.terms)._replace(idempotency=given))
             self.db.execute("UPDATE asyncsched_runs SET terms = ? WHERE id = ?", (kept, row.id))
         return stands
 
@@ -114,7 +114,7 @@ class Unit:
         verdict = merge(bare_run(new.row), None if earlier is None else bare_run(earlier), self.now_us)
         if earlier is None or verdict == "new":
             self.db.execute(
-                "INSERT OR REPLACE INTO asyncsched_standing VALUES (?, ?, NULL, NULL)", (terms.once_key, new.row.id)
+                "INSERT OR REPLACE INTO asyncsched_standing (key, run) VALUES (?, ?)", (terms.once_key, new.row.id)
             )
             self.write(new)
             return None
@@ -160,7 +160,8 @@ class Unit:
     def _need(self, run_id: str, needs: tuple[Needed, ...]) -> None:
         self._needs = True
         rows = [(one.id, run_id, one.status, one.reason) for one in needs]
-        self.db.executemany("INSERT OR REPLACE INTO asyncsched_needs VALUES (?, ?, ?, ?)", rows)
+        columns = "(upstream, run, status, reason)"
+        self.db.executemany(f"INSERT OR REPLACE INTO asyncsched_needs {columns} VALUES (?, ?, ?, ?)", rows)
         # One that ended before its follower was written: whoever wrote that may have seen it live.
         self.db.execute(
             "UPDATE asyncsched_needs SET (status, reason) = (SELECT status, reason FROM asyncsched_history h "

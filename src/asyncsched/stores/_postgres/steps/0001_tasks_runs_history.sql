@@ -40,7 +40,7 @@ CREATE INDEX runs_ready ON asyncsched.runs (queue, priority DESC, due_at, seq) W
 CREATE INDEX runs_special ON asyncsched.runs (queue) WHERE state = 0 AND (holds >= 2 OR lost >= 2);
 CREATE INDEX runs_delayed ON asyncsched.runs (due_at) WHERE state = 2;
 CREATE INDEX runs_keyed ON asyncsched.runs (due_at) WHERE state = 2 AND limit_key IS NOT NULL;
-CREATE INDEX runs_task ON asyncsched.runs (task);
+CREATE INDEX runs_task ON asyncsched.runs (task, (state = 1));
 CREATE INDEX runs_fired ON asyncsched.runs (seq) WHERE scheduled_at IS NOT NULL;
 CREATE INDEX runs_lapsing ON asyncsched.runs (lapses_at) WHERE lapses_at IS NOT NULL;
 CREATE INDEX runs_queued ON asyncsched.runs (limit_key, (started_at IS NULL), priority DESC, arrived_at, seq)

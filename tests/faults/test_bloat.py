@@ -1,0 +1,120 @@
+"""Somebody looks at the database for long while runs flow (F13): what has ended cannot be cleared away meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+import pytest
+
+from asyncsched import Registry, Scheduler
+from asyncsched.clock import SystemClock
+from asyncsched.events import CleanupHeld
+from asyncsched.stores._postgres import pile, pulse, stroke
+from asyncsched.stores._postgres.connection import Database, connect
+from asyncsched.stores.postgres import PostgresStore
+from asyncsched.testing.store_contract._making import DONE, a_run, ack_of, declared
+from contract.postgres_bench import server
+
+PATIENCE_S = 60
+
+
+@asynccontextmanager
+async def looking(url: str, name: str = "report") -> AsyncIterator[Any]:
+    """A transaction that still sees what there is now, left open."""
+    connection = await asyncpg.connect(url, server_settings={"application_name": name})
+    try:
+        await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1 FROM pg_class LIMIT 1")
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def until(fits: Callable[[], Any] | Callable[[], Awaitable[Any]]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not fits():
+            await asyncio.sleep(0.02)
+
+
+def write_and_delete(schema: str, rows: int) -> None:
+    """Leave so many rows behind in the table of runs."""
+    server().sql(
+        f"INSERT INTO {schema}.runs (id, task, created_at, due_at, stands_for, status, attempt, token, queue, state, "
+        f"plain, priority, arrived_at, maker) SELECT 'gone-' || n, 'gone', 0, 0, 1, 'PENDING', 0, 0, 'gone', 5, true, "
+        f"0, 0, 'test' FROM generate_series(1, {rows}) AS n"
+    )
+    server().sql(f"DELETE FROM {schema}.runs WHERE task = 'gone'")
+
+
+async def test_who_keeps_the_server_from_clearing_away_is_named_once_and_so_is_the_end_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pile, "PILE", 5_000)
+    monkeypatch.setattr(pulse, "LOOK_S", 0.2)
+    monkeypatch.setattr(pulse, "_SWEEP_US", 200_000)
+    # A user with no more rights than a node needs is not told since when others look, but who they are.
+    server().sql("CREATE ROLE clerk LOGIN; GRANT CREATE ON DATABASE postgres TO clerk")
+    url = server().url().replace("postgres@", "clerk@") + "&schema=bloat"
+    told: list[CleanupHeld] = []
+    async with Scheduler(url, registry=Registry()) as scheduler:
+        scheduler.events.on([CleanupHeld], told.append)
+        async with looking(server().url()) as connection:
+            write_and_delete("bloat", 5_000)
+            await until(lambda: told)
+            await asyncio.sleep(1)  # some more looks
+            assert len(told) == 1
+        server().sql("VACUUM bloat.runs")
+        await until(lambda: len(told) > 1)
+    assert [(one.over, one.rows) for one in told] == [(False, 5_000), (True, 0)]
+    pid = connection.get_server_pid()
+    assert told[0].holders == (
+        f"process {pid} (report, user postgres): end its transaction, or: SELECT pg_terminate_backend({pid})",
+    )
+
+
+async def flow(store: PostgresStore, rounds: int) -> None:
+    """Let as many hundreds of runs be submitted, claimed and ended."""
+    acks: list[Any] = []
+    for _ in range(rounds):
+        now_us = await store.now_us()
+        await store.submit([a_run(due_us=now_us) for _ in range(100)])
+        claimed = (await store.cycle(acks, 100)).claimed
+        assert len(claimed) == 100
+        acks = [await ack_of(store, run, DONE) for run in claimed]
+    assert len((await store.cycle(acks, 0)).accepted) == 100
+
+
+async def blocks_of_a_claim(store: PostgresStore) -> int:
+    """How many blocks the server looks at to claim ten runs."""
+    now_us = await store.now_us()
+    await store.submit([a_run(due_us=now_us) for _ in range(10)])
+    connection = await connect(store._address, "test")
+    try:
+        sent = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {stroke._ANY_PLAINLY}"
+        values = (store._id, "n", 10, [], [], [], [], [], True)
+        ((said,),) = await Database(connection, store._address.schema).rows(sent, *values)
+    finally:
+        await connection.close()
+    (plan,) = json.loads(said)
+    return int(plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"])
+
+
+async def test_what_was_left_behind_is_passed_over_once_more_when_nobody_looks_any_longer() -> None:
+    store = PostgresStore(server().url(), schema="passed")
+    await store.open("n", SystemClock())
+    try:
+        await store.reconcile([declared(next_us=1, history_limit=10)])
+        await flow(store, 1)
+        before = await blocks_of_a_claim(store)
+        async with looking(server().url()):
+            await flow(store, 40)
+            during = [await blocks_of_a_claim(store) for _ in range(2)]
+        await blocks_of_a_claim(store)
+        after = await blocks_of_a_claim(store)
+    finally:
+        await store.close()
+    assert min(during) > 2 * max(before, after)
