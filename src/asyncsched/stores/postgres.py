@@ -217,7 +217,6 @@ class PostgresStore(WorkDesk, GraphDesk, SchemaDesk, UpkeepDesk, RosterDesk, Nod
             await self._arrivals.write((run.id for run in runs), self._inserting.ask(columns))
             for run in runs:
                 self._know(run)
-            self._changed()
             return list(runs)
         new = [known.new(run) for run in runs]
         self._hold(runs)

@@ -9,9 +9,19 @@ from uuid import uuid4
 from asyncsched.clock import Clock
 from asyncsched.stores._durable.lease import LeaseHolder
 from asyncsched.stores._postgres.address import Address
-from asyncsched.stores._postgres.connection import TROUBLES, Database, check_server, connect, make_pool, store_error
+from asyncsched.stores._postgres.connection import (
+    TROUBLES,
+    Database,
+    check_server,
+    connect,
+    make_pool,
+    refused,
+    store_error,
+)
 from asyncsched.stores._postgres.desk import Desk
+from asyncsched.stores._postgres.joining import Joining
 from asyncsched.stores._postgres.lookups import AT_ONCE, Abroad, Cursor, look_abroad
+from asyncsched.stores._postgres.plain import Columns, insert
 from asyncsched.stores._postgres.pulse import Pulse
 from asyncsched.stores._postgres.rescue import enter, leave, rescue, take_strays
 from asyncsched.stores._postgres.roster import enrol_again, unpark
@@ -35,6 +45,7 @@ class Presence(Desk, LeaseHolder):
         self._migrates = migrates
         self._node = self._id = ""
         self._pulse: Pulse | None = None
+        self._inserting: Joining[Columns] = Joining(self._insert_all, refused)
         self._begin()
 
     def _begin(self) -> None:
@@ -63,7 +74,7 @@ class Presence(Desk, LeaseHolder):
                     await connection.close()
             # Others may look as soon as it is a node: what it takes to renew the lease is there before.
             pulse = self._pulse = Pulse(
-                *(self._address, self._lease_us, lambda: self._id, self._look_elsewhere, self._given_up),
+                *(self._address, self._lease_us, lambda: self._id, self._look_elsewhere, self._written, self._given_up),
                 *(self._doubted, self._trusted, self._stall_limit_us, self._unmoved),
             )
             await pulse.start()
@@ -90,10 +101,20 @@ class Presence(Desk, LeaseHolder):
         last, self._edits = await db.row(_START)  # type: ignore[misc]
         self._cursor = Cursor(last, last, 0)
 
-    def _changed(self) -> None:
-        """Let other nodes look what this one has done."""
+    def _changed(self, *, plainly: bool = False) -> None:
+        """Let other nodes look what this one has done; ``plainly``: it has written runs."""
         if self._pulse is not None:
-            self._pulse.hint()
+            self._pulse.hint(plainly=plainly)
+
+    async def _insert_all(self, given: list[Columns]) -> None:
+        """Write runs that were handed in by several."""
+        columns = given[0]
+        if len(given) > 1:
+            columns = [[value for one in given for value in one[place]] for place in range(len(columns))]
+        hint = None if self._pulse is None else self._pulse.speaks()
+        await self._read(lambda database: insert(database, columns, hint))
+        if hint is None:
+            self._changed(plainly=True)
 
     def _look_at_lease(self) -> None:
         if self._pulse is not None:
@@ -149,6 +170,11 @@ class Presence(Desk, LeaseHolder):
                 await pool.close()
 
     # -- what others do
+
+    def _written(self) -> None:
+        """Others have written runs."""
+        if self._entered_once:
+            self.hint()
 
     def _look_elsewhere(self) -> None:
         """Ask what others have done, of every run that has not ended here, then let the engine look."""
