@@ -107,6 +107,7 @@ class Cycle:
             asked, cycled = exchanged
         else:
             self._start(self._heed(asked, cycled))
+        self._await_next(asked, cycled)
         if self._following:
             await self._follow()
         if self.flows.pending:
@@ -129,7 +130,7 @@ class Cycle:
 
     def _heed(self, asked: tuple[list[Ack], Free], cycled: Cycled) -> list[LivingRun]:
         """Take account of what an exchange did; the runs that are to be started."""
-        acks, free = asked
+        acks, _free = asked
         if cycled.notice is not None:
             self.heed(cycled.notice)
         if len(cycled.accepted) < len(acks):
@@ -141,18 +142,24 @@ class Cycle:
             self._settle(cycled.accepted)
         for run in cycled.lapsed:
             self.over(run, self._now_us())
+        return self._take_in(cycled.claimed) if cycled.claimed else []
+
+    def _await_next(self, asked: tuple[list[Ack], Free], cycled: Cycled) -> None:
+        """Ask again when the store says that there is something to ask for."""
+        _acks, free = asked
         if cycled.lapses_us is not None:
             self._timer.set(self._lapsing, cycled.lapses_us)
         if cycled.next_due_us is not None and not (free.full and len(cycled.claimed) >= free.limit):
             self._timer.set(self._ready, cycled.next_due_us)
         elif self._ready.entry:
             self._timer.drop(self._ready)
-        return self._take_in(cycled.claimed) if cycled.claimed else []
 
     def _overlaps(self, starting: Sequence[LivingRun]) -> bool:
         """Whether a further exchange may be under way while these start: there are many, and nothing else is due."""
-        waiting = self._following or self.flows.pending or self._timer.due(self._now_us())
-        return len(starting) >= _MANY and self.claiming and not (waiting or self._store.answers_at_once)
+        if len(starting) < _MANY or self._store.answers_at_once or not self.claiming:
+            return False
+        self._timer.drop(self._ready)  # it is asked now
+        return not (self._following or self.flows.pending or self._timer.due(self._now_us()))
 
     async def _start_while_telling(self, starting: list[LivingRun]) -> tuple[tuple[list[Ack], Free], Cycled] | None:
         """Start these while the store hears what ended before; what was asked and answered.
