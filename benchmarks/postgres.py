@@ -86,7 +86,8 @@ class Ours(Trials):
             async def drain() -> None:
                 ended: list[Any] = []
                 while True:
-                    done = await stroke.strike(database, ended, store._id, "bench", size, (), None, claims=True)
+                    asked = (ended, store._id, "bench", size, (), None)
+                    done = await stroke.strike(database, *asked, claims=True, wakes=False)
                     if done.claimed is None or not done.claimed.rows:
                         return
                     ended = [
@@ -247,7 +248,7 @@ class Ours(Trials):
             database, took = Database(own, schema), []
             for _ in range(self.sizes.claims):
                 begun = time.perf_counter()
-                done = await stroke.strike(database, (), store._id, "bench", 100, (), None, claims=True)
+                done = await stroke.strike(database, (), store._id, "bench", 100, (), None, claims=True, wakes=False)
                 took.append((time.perf_counter() - begun) * 1e3)
                 assert done.claimed is not None
                 assert len(done.claimed.rows) == 100

@@ -218,7 +218,6 @@ class PostgresStore(WorkDesk, GraphDesk, SchemaDesk, UpkeepDesk, RosterDesk, Nod
             for run in runs:
                 self._know(run)
             self._latest.submitted(runs[-1])
-            self._changed()
             return list(runs)
         new = [known.new(run) for run in runs]
         self._hold(runs)

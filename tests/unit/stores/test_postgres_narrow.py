@@ -51,6 +51,11 @@ def _noting(verb: Callable[..., Any], found: list[str]) -> Callable[..., Any]:
     return noting
 
 
+def texts(statement: str) -> set[str]:
+    """The statement that writes, alone and with a hint."""
+    return {statement, plain._TELLING[statement]}
+
+
 def written(schema: str, columns: str, table: str = "runs") -> list[str]:
     return server().sql(f"SELECT {columns} FROM {schema}.{table} ORDER BY seq").splitlines()
 
@@ -63,13 +68,35 @@ async def test_runs_are_written_the_same_whether_or_not_they_are_alike(
     columns = "task, due_at, state, queue, priority, coalesce(grouped, '-'), plain, status, stands_for"
     alike = [a_run(due_us=due_us, **few) for due_us in (1, later)]
     await store.submit(alike)
-    assert plain._INSERT_ALIKE in sent
-    assert plain._INSERT not in sent
+    assert texts(plain._INSERT_ALIKE) & {*sent}
+    assert not texts(plain._INSERT) & {*sent}
     before = written(schema, columns)
     assert before == ["t|1|0|fast|3|g|t|PENDING|1", f"t|{later}|2|fast|3|g|t|PENDING|1"]
     await store.submit([a_run(due_us=1, **few), a_run(due_us=later, **few), a_run(due_us=1, **many)])
-    assert plain._INSERT in sent
+    assert texts(plain._INSERT) & {*sent}
     assert written(schema, columns) == [*before, *before, "t|1|0|slow|-1|-|t|PENDING|1"]
+    await store.submit([a_run(due_us=1, **few) for _ in range(2)])
+    assert texts(plain._INSERT_TOGETHER) & {*sent}
+    assert written(schema, columns)[5:] == before[:1] * 2
+
+
+async def test_texts_that_cannot_be_told_apart_are_sent_each_by_itself(
+    store: PostgresStore, schema: str, sent: list[str]
+) -> None:
+    odd = [a_run(due_us=1, name=name) for name in ("one\x1fid", "two")]
+    await store.submit(odd)
+    assert texts(plain._INSERT) & {*sent}
+    acks = [await ack_of(store, run, Succeeded(None)) for run in await claim(store, 2)]
+    assert (await store.cycle(acks, 0)).accepted == acks
+    assert written(schema, "id", "history") == ["one\x1fid", "two"]
+
+
+@pytest.mark.parametrize(
+    ("column", "whole"),
+    [([], ""), (["a", None, "b"], "a\x1f\x1e\x1fb"), ([""], None), (["a\x1fb"], None), (["\x1e", "a"], None)],
+)
+def test_texts_are_joined_if_they_can_be_told_apart_again(column: list[str | None], whole: str | None) -> None:
+    assert plain.joined(column) == whole
 
 
 async def test_a_scheduled_run_may_come_beside_one_that_is_not(
@@ -78,7 +105,7 @@ async def test_a_scheduled_run_may_come_beside_one_that_is_not(
     first, second = a_run(due_us=1), a_run(due_us=1)
     second.scheduled_us = 1
     await store.submit([first, second])
-    assert plain._INSERT in sent
+    assert texts(plain._INSERT) & {*sent}
     assert written(schema, "id, scheduled_at") == [f"{first.id}|", f"{second.id}|1"]
 
 
@@ -91,8 +118,10 @@ async def test_successes_are_recorded_the_same_alone_and_beside_others(
     outcomes: list[tuple[Run[Any], Outcome]] = [(first, Succeeded(7)), (second, Succeeded(None))]
     outcomes += [] if beside is None else [(third, beside)]
     acks = [await ack_of(store, run, outcome) for run, outcome in outcomes]
+    sent.clear()
     assert (await store.cycle(acks, 0)).accepted == acks
-    assert (stroke._ANY_PLAINLY in sent[-2:]) is (beside is None)
+    told = stroke._SUCCESSES if beside is None else stroke._ACKS
+    assert sent[0] in {stroke._STATEMENTS[told, True, wakes] for wakes in (True, False)}
     columns = "id, status, coalesce(result, '-'), coalesce(error, '-') = '-', attempt, token, finished_at"
     ended = [f"{run.id}|SUCCESS|{said}|t|1|2|{run.finished_us}" for run, said in ((first, "7"), (second, "-"))]
     assert written(schema, columns, "history")[:2] == ended

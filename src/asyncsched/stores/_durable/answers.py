@@ -93,7 +93,10 @@ class Answers(Company):
     def _lapsed(self, rows: Iterable[Row]) -> list[Run[Any]]:
         """The runs that have waited too long, as they ended; without those that cannot be read."""
         ended = []
+        heard = {run.id for run in self._elsewhere}  # which are told with these
         for row in rows:
+            if row.id in heard:
+                continue
             run = self._known.get(row.id)
             if run is not None and run.token == row.token - 1 and row.finished_at is not None:
                 settled = lapse(run, row.finished_at)

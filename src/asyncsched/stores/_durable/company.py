@@ -89,9 +89,11 @@ class Company:
         """Know a run that was written here: the engine counts it, or else whoever holds it is told how it ends."""
         if run.edges is not None or self.counts(run.task):
             self._known.keep(run)
-        else:
+            return
+        if self._known.get(run.id) is not run:
             self._known.hold(run)
-            self._watch(run)
+        if not run.status.final:
+            self._watched[run.id] = run
 
     def _hear_of_ends(self, ended: Mapping[str, Row | None], now_us: int) -> None:
         """Take account of runs that ended elsewhere; ``None`` for one of which nothing is kept any more."""

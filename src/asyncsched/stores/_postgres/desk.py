@@ -9,9 +9,7 @@ from asyncsched.errors import MisuseError, StoreError
 from asyncsched.stores._durable.answers import Answers
 from asyncsched.stores._durable.arrivals import Arrivals
 from asyncsched.stores._postgres.address import Address
-from asyncsched.stores._postgres.connection import STUCK, TROUBLES, Database, refused, store_error
-from asyncsched.stores._postgres.joining import Joining
-from asyncsched.stores._postgres.plain import Columns, insert
+from asyncsched.stores._postgres.connection import STUCK, TROUBLES, Database, store_error
 from asyncsched.stores._postgres.transaction import Transaction, transact
 
 T = TypeVar("T")
@@ -26,7 +24,6 @@ class Desk(Answers):
         self._pool: Any = None
         self._at_hand: Any = None
         """A connection that nobody uses at the moment: to give it back to the pool takes two more turns of the loop."""
-        self._inserting: Joining[Columns] = Joining(self._insert_all, refused)
         self._arrivals = Arrivals()
 
     async def _read(self, work: Callable[[Database], Awaitable[T]]) -> T:
@@ -63,10 +60,3 @@ class Desk(Answers):
     async def _write(self, work: Callable[[Transaction], Awaitable[T]], locks: Collection[str] = ()) -> T:
         """What ``work`` gives, once what it did is committed; it may be done again if it has to be."""
         return await self._read(lambda database: transact(database, work, locks))
-
-    async def _insert_all(self, given: list[Columns]) -> None:
-        """Write runs that were handed in by several."""
-        columns = given[0]
-        if len(given) > 1:
-            columns = [[value for one in given for value in one[place]] for place in range(len(columns))]
-        await self._read(lambda database: insert(database, columns))

@@ -45,6 +45,8 @@ class ExchangeDesk(Presence):
         self._limits: dict[str, int] = {}
         self._surplus: Counter[str] = Counter()
         """How many runs of each task have ended here since what it does not keep was forgotten."""
+        self._delayed = True
+        """Whether runs may wait for their instants: none did when it was last looked."""
 
     @crash_points.before("before-finish", lambda _self, acks, *_: acks)
     @crash_points.within("finish-before-commit", lambda _self, acks, *_: acks)
@@ -124,7 +126,12 @@ class ExchangeDesk(Presence):
     async def _strike(self, rows: Sequence[Row], asked: Claim, *, claims: bool) -> Stroke:
         unserved = self._unserved = {task for task in self._unserved if not asked.serves(task)}
         wanted = (asked.owner, asked.node, asked.limit, unserved, asked.queues)
-        return await self._read(lambda db: strike(db, rows, *wanted, claims=claims))
+        wakes = self._delayed
+        done = await self._read(lambda db: strike(db, rows, *wanted, claims=claims, wakes=wakes))
+        if done.due and not wakes:
+            await self._read(lambda db: strike(db, (), *wanted, claims=False, wakes=True))
+        self._delayed = done.claimed is None or done.claimed.next_us is not None
+        return done
 
     async def _recount(self, rows: Sequence[Row], refused: Sequence[int], counted: dict[int, bool]) -> None:
         """Find those ends that counted before, of which this node was not told: the answer was lost."""

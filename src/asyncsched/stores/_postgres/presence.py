@@ -20,11 +20,14 @@ from asyncsched.stores._postgres.connection import (
     check_server,
     connect,
     make_pool,
+    refused,
     sessionless,
     store_error,
 )
 from asyncsched.stores._postgres.desk import Desk
+from asyncsched.stores._postgres.joining import Joining
 from asyncsched.stores._postgres.lookups import AT_ONCE, Abroad, Cursor, look_abroad
+from asyncsched.stores._postgres.plain import Columns, insert
 from asyncsched.stores._postgres.pulse import Pulse
 from asyncsched.stores._postgres.rescue import enter, leave, rescue, take_strays
 from asyncsched.stores._postgres.rollback import SERVER, Latest, forgotten
@@ -53,6 +56,7 @@ class Presence(Desk, LeaseHolder):
         self._node = self._id = ""
         self._pulse: Pulse | None = None
         self._latest = Latest()
+        self._inserting: Joining[Columns] = Joining(self._insert_all, refused)
         self._begin()
 
     def _begin(self) -> None:
@@ -85,7 +89,7 @@ class Presence(Desk, LeaseHolder):
                     await connection.close()
             # Others may look as soon as it is a node: what it takes to renew the lease is there before.
             pulse = self._pulse = Pulse(
-                *(self._address, self._lease_us, lambda: self._id, self._look_elsewhere, self._given_up),
+                *(self._address, self._lease_us, lambda: self._id, self._look_elsewhere, self._written, self._given_up),
                 *(self._doubted, self._trusted, self._stall_limit_us, self._unmoved),
                 lambda rows, holders: self.piled(rows, holders),
             )
@@ -147,10 +151,25 @@ class Presence(Desk, LeaseHolder):
         self._known.doubt()
         self.forgot()
 
-    def _changed(self) -> None:
-        """Let other nodes look what this one has done. One that comes looks by itself, and says that it is there."""
+    # -- what others are told
+
+    def _changed(self, *, plainly: bool = False) -> None:
+        """Let other nodes look what this one has done; ``plainly``: it has written runs.
+
+        One that comes looks by itself, and says that it is there.
+        """
         if self._pulse is not None and not self._alone:
-            self._pulse.hint()
+            self._pulse.hint(plainly=plainly)
+
+    async def _insert_all(self, given: list[Columns]) -> None:
+        """Write runs that were handed in by several."""
+        columns = given[0]
+        if len(given) > 1:
+            columns = [[value for one in given for value in one[place]] for place in range(len(columns))]
+        hint = None if self._pulse is None or self._alone else self._pulse.speaks()
+        await self._read(lambda database: insert(database, columns, hint))
+        if hint is None:
+            self._changed(plainly=True)
 
     def _look_at_lease(self) -> None:
         if self._pulse is not None:
@@ -206,6 +225,11 @@ class Presence(Desk, LeaseHolder):
                 await pool.close()
 
     # -- what others do
+
+    def _written(self) -> None:
+        """Others have written runs."""
+        if self._entered_once:
+            self.hint()
 
     def _look_elsewhere(self) -> None:
         """Ask what others have done, of every run that has not ended here, then let the engine look."""

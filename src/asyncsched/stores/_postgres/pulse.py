@@ -34,6 +34,10 @@ _APART_US = 20_000  # between two hints: more would not be heard sooner, and eac
 _SWEEP_US, _SWEEP_SPREAD = 5 * SECOND_US, 0.2
 _REST_US, _MOST_REST_US = 250_000, 2 * SECOND_US
 _NEVER = 2**62
+_RUNS = " runs"
+"""What a hint ends with that tells of runs that were written, and of nothing else."""
+# Nothing is lost with a hint that a crash of the server takes away: it does not wait for the disk.
+_NOTIFY = "SELECT pg_notify($1, $2) FROM set_config('synchronous_commit', 'off', true)"
 
 Work = Callable[[Database], Awaitable[Any]]
 Take = Callable[[Any, BaseException | None], None]
@@ -44,6 +48,7 @@ class Pulse:
 
     node_id: which node this is, at any time.
     tick: called on the program's loop once in a while, and when other nodes may have changed something.
+    stir: called there when they have written runs, and as far as is told nothing else.
     given_up: called there when others have taken this node for dead.
     doubted: called there when they may have, as the lease could not be renewed. trusted: when it was, after that.
     unmoved: called on the thread, says whether there is nothing for which the tick of a poll is to be called.
@@ -57,6 +62,7 @@ class Pulse:
         lease_us: int,
         node_id: Callable[[], str],
         tick: Callable[[], None],
+        stir: Callable[[], None],
         given_up: Callable[[], None],
         doubted: Callable[[], None],
         trusted: Callable[[], None],
@@ -68,6 +74,7 @@ class Pulse:
         self._lease_us = lease_us
         self._node_id = node_id
         self._tick = tick
+        self._stir = stir
         self._given_up = given_up
         self._doubted, self._trusted = doubted, trusted
         self._stall_limit_us = stall_limit_us
@@ -91,6 +98,8 @@ class Pulse:
         self._hint_us, self._hinted_us = _NEVER, 0
         self._hinting = False
         """Whether a hint is to be sent yet: what is done until then is part of it."""
+        self._plainly = True
+        """Whether all of that is that runs were written."""
         self._rest_us = 0
         self._doubt: asyncio.TimerHandle | None = None
         self._in_doubt = False
@@ -106,11 +115,24 @@ class Pulse:
         self._thread.start()
         await asyncio.shield(self._opened)
 
-    def hint(self) -> None:
-        """Let other nodes look what this one has done."""
-        if self._address.notify and not self._hinting:
-            self._hinting = True
-            self._wake(self._hint)
+    def hint(self, *, plainly: bool = False) -> None:
+        """Let other nodes look what this one has done; ``plainly``: it has written runs."""
+        if self._address.notify:
+            self._plainly &= plainly
+            if not self._hinting:
+                self._hinting = True
+                self._wake(self._hint)
+
+    def speaks(self) -> tuple[str, str] | None:
+        """Channel and text of a hint that runs were written, which whoever writes them is to send with them.
+
+        ``None`` if one has been sent just now, or is to be sent: then ``hint`` is to be called afterwards.
+        """
+        now_us = self._steady_us()
+        if not self._address.notify or self._hinting or now_us < self._hinted_us + _APART_US:
+            return None
+        self._hinted_us = now_us
+        return channel_of(self._address), f"{self._node_id()}{_RUNS}"
 
     def renew(self) -> None:
         """Look at once whether this is a node."""
@@ -246,8 +268,10 @@ class Pulse:
     @crash_points.before("hint")
     async def _send(self, now_us: int) -> None:
         self._hint_us, self._hinting = _NEVER, False
+        plainly, self._plainly = self._plainly, True
         database = await self._database()
-        await database.rows("SELECT pg_notify($1, $2)", channel_of(self._address), self._node_id())
+        text = f"{self._node_id()}{_RUNS if plainly else ''}"
+        await database.rows(_NOTIFY, channel_of(self._address), text)
         self._hinted_us = now_us
 
     async def _sweep(self, now_us: int) -> None:
@@ -295,8 +319,9 @@ class Pulse:
         return Database(self._connection, self._address.schema)
 
     def _heard(self, _connection: Any, _process: int, _channel: str, payload: object) -> None:
-        if payload != self._node_id():
-            self._call(self._tick)
+        text = str(payload)
+        if text.removesuffix(_RUNS) != self._node_id():
+            self._call(self._stir if text.endswith(_RUNS) else self._tick)
 
     async def _trouble(self, error: BaseException) -> None:
         """Rest before the next try: whoever asks for something meanwhile is told."""

@@ -14,7 +14,6 @@ from asyncsched.stores._durable.rows import DELAYED, READY, Row, bare_run
 from asyncsched.stores._postgres.connection import Database
 from asyncsched.stores._postgres.plain import (
     ANY_QUEUE,
-    DELAYED_US,
     FOUND,
     LAPSES_US,
     NODE,
@@ -23,6 +22,8 @@ from asyncsched.stores._postgres.plain import (
     Claimed,
     given,
     is_end,
+    joined,
+    taken_apart,
     told,
     turned,
     with_room,
@@ -34,9 +35,10 @@ _ACKS = (
     ("result", "text"), ("error", "text"), ("notes", "text"), ("attempt", "bigint"), ("due_at", "bigint"),
     ("lapses_at", "bigint"),
 )  # fmt: skip
-# To send an array costs by its values, none among them: of successes without notes, as most ends are, few are sent.
+# Of successes without notes, as most ends are, few columns are sent, and the texts among them each as one.
 _SUCCESS = RunStatus.SUCCESS.value
 _SUCCESSES = (("id", "text"), ("token", "bigint"), ("finished_at", "bigint"), ("result", "text"))
+_TEXTS = ("id", "result")
 # What a run was is in its row, how it ended is told.
 _TOLD = {"status", "reason", "finished_at", "result", "error", "notes"}
 _KEPT = (*Row._fields, "queue")
@@ -48,7 +50,7 @@ def _acks(told: Sequence[tuple[str, str]], first: int) -> str:
     """The acknowledgements, of which these columns are given; if not all are, they are successes."""
     unsaid = [f"'{_SUCCESS}' AS status" if one == "status" else f"NULL::{kind} AS {one}"
               for one, kind in _ACKS if (one, kind) not in told]  # fmt: skip
-    return f"SELECT {', '.join(['*', *unsaid])} FROM {given(told, 'v', first)}"
+    return f"SELECT {', '.join(['*', *unsaid])} FROM {given(told, 'v', first, _TEXTS if told is _SUCCESSES else ())}"
 
 
 _BACK = (
@@ -61,10 +63,18 @@ _BACK = (
 _NOBODY = "SELECT n, due_at, lapses_at FROM v WHERE false"
 
 
-def _statement(told: Sequence[tuple[str, str]], queues: str, first: int) -> str:
+_WAKES = (
+    f"w AS (UPDATE asyncsched.runs SET state = {READY} WHERE id = ANY(ARRAY(SELECT o.id FROM asyncsched.runs o "
+    f"WHERE o.state = {DELAYED} AND o.due_at <= (SELECT now FROM t) AND o.limit_key IS NULL "
+    f"ORDER BY o.due_at LIMIT {_WOKEN_AT_ONCE} FOR UPDATE SKIP LOCKED))), "
+)
+
+
+def _statement(told: Sequence[tuple[str, str]], queues: str, first: int, *, wakes: bool) -> str:
     """The whole of it, ``told`` so much of each end; the parameters behind those of the claim begin with ``first``."""
     acks, may_claim = first, first + len(told)
-    mine = f"r.id = ANY(${acks}::text[]) AND r.id = v.id AND r.token = v.token AND r.plain"
+    ids = taken_apart(acks) if told is _SUCCESSES else f"${acks}::text[]"
+    mine = f"r.id = ANY({ids}) AND r.id = v.id AND r.token = v.token AND r.plain"
     now = "(SELECT now FROM t)"
     # A smallest one, not any: whatever is believed of the table, that is a look at the end of an index.
     return (
@@ -74,33 +84,39 @@ def _statement(told: Sequence[tuple[str, str]], queues: str, first: int) -> str:
         f"RETURNING {_GONE}, v.n, r.maker), "
         # Who has deleted the row is alone with it: to look what stands there costs less than ON CONFLICT does.
         f"h AS (INSERT INTO asyncsched.history ({', '.join(_KEPT)}) SELECT {_ENDED} FROM d WHERE NOT EXISTS "
-        f"(SELECT 1 FROM asyncsched.history o WHERE o.id = ANY(${acks}::text[]) AND o.id = d.id) ORDER BY d.n), "
+        f"(SELECT 1 FROM asyncsched.history o WHERE o.id = ANY({ids}) AND o.id = d.id) ORDER BY d.n), "
         f"b AS ({_NOBODY if told is _SUCCESSES else _BACK.format(mine=mine, now=now)}), "
-        f"w AS (UPDATE asyncsched.runs SET state = {READY} WHERE id = ANY(ARRAY(SELECT o.id FROM asyncsched.runs o "
-        f"WHERE o.state = {DELAYED} AND o.due_at <= {now} AND o.limit_key IS NULL "
-        f"ORDER BY o.due_at LIMIT {_WOKEN_AT_ONCE} FOR UPDATE SKIP LOCKED))), "
+        f"{_WAKES if wakes else ''}"
+        "m AS MATERIALIZED (SELECT (SELECT min(due_at) FROM asyncsched.runs WHERE state = 2) AS due_at, "
+        "(SELECT min(due_at) FROM asyncsched.runs WHERE state = 2 AND limit_key IS NOT NULL) AS keyed_at, "
+        "(SELECT min(wake_at) FROM asyncsched.keys WHERE wake_at IS NOT NULL) AS wake_at, "
+        "(SELECT max(last_at) FROM asyncsched.keys WHERE last_at IS NOT NULL) AS last_at, "
+        f"{LAPSES_US} AS lapses_at), "
         "f AS MATERIALIZED (SELECT "
-        "coalesce((SELECT min(due_at) FROM asyncsched.runs WHERE state = 2 AND limit_key IS NOT NULL) <= t.now, false) "
-        "OR coalesce((SELECT min(wake_at) FROM asyncsched.keys WHERE wake_at IS NOT NULL) <= t.now, false) "
-        "OR coalesce((SELECT max(last_at) FROM asyncsched.keys WHERE last_at IS NOT NULL) > t.now, false) AS waking, "
-        f"coalesce({LAPSES_US} <= t.now, false) AS lapsing, "
+        "coalesce(least(m.keyed_at, m.wake_at) <= t.now, false) OR coalesce(m.last_at > t.now, false) AS waking, "
+        "coalesce(m.lapses_at <= t.now, false) AS lapsing, "
         "(SELECT min(queue) FROM asyncsched.runs WHERE state = 0 AND (holds >= 2 OR lost >= 2)) IS NOT NULL "
-        "AS special, "
-        "coalesce((SELECT min(due_at) FROM asyncsched.runs WHERE state = 2) <= t.now, false) AS due FROM t), "
+        "AS special, coalesce(m.due_at <= t.now, false) AS due FROM t CROSS JOIN m), "
         f"g AS MATERIALIZED (SELECT ${may_claim}::boolean AND NOT (waking OR lapsing OR special OR due) AS go FROM f), "
         f"n AS MATERIALIZED ({NODE} AND (SELECT go FROM g)), {queues}, {START} "
         "SELECT ARRAY(SELECT n FROM v EXCEPT (SELECT n FROM d UNION ALL SELECT n FROM b)) AS missed, "
         f"EXISTS (SELECT 1 FROM d WHERE d.maker <> $1) OR EXISTS (SELECT 1 FROM b) AS tell, "
-        "f.waking, f.lapsing, f.special, g.go, "
-        f"{FOUND}, least({DELAYED_US}, (SELECT min(due_at) FROM b)) AS next_us, "
-        f"least({LAPSES_US}, (SELECT min(lapses_at) FROM b)) AS lapses_us, u.* "
-        "FROM t CROSS JOIN f CROSS JOIN g LEFT JOIN u ON true ORDER BY u.place"
+        "f.waking, f.lapsing, f.special, f.due, g.go, "
+        f"{FOUND}, least(m.due_at, m.wake_at, (SELECT min(due_at) FROM b)) AS next_us, "
+        f"least(m.lapses_at, (SELECT min(lapses_at) FROM b)) AS lapses_us, u.* "
+        "FROM t CROSS JOIN m CROSS JOIN f CROSS JOIN g LEFT JOIN u ON true ORDER BY u.place"
     )
 
 
-_ANY, _OF = _statement(_ACKS, ANY_QUEUE, 5), _statement(_ACKS, THESE_QUEUES, 7)
-_ANY_PLAINLY, _OF_PLAINLY = _statement(_SUCCESSES, ANY_QUEUE, 5), _statement(_SUCCESSES, THESE_QUEUES, 7)
-_BEFORE = 6
+_STATEMENTS: dict[tuple[tuple[tuple[str, str], ...], bool, bool], str] = {
+    (told, any_queue, wakes): _statement(
+        told, ANY_QUEUE if any_queue else THESE_QUEUES, 5 if any_queue else 7, wakes=wakes
+    )
+    for told in (_ACKS, _SUCCESSES)
+    for any_queue in (True, False)
+    for wakes in (True, False)
+}
+_BEFORE = 7
 
 
 class Stroke(NamedTuple):
@@ -110,6 +126,7 @@ class Stroke(NamedTuple):
     tell: whether other nodes may want to know of those that did.
     waking, lapsing: whether something that has a key is due, and whether runs have waited too long.
     special: whether runs are ready that are not to be claimed in this way.
+    due: whether runs were due that were still said to be delayed.
     claimed: what was claimed; ``None`` if that is still to be done.
     """
 
@@ -118,6 +135,7 @@ class Stroke(NamedTuple):
     waking: bool
     lapsing: bool
     special: bool
+    due: bool
     claimed: Claimed | None
 
 
@@ -131,21 +149,31 @@ async def strike(
     queues: Mapping[str, int] | None,
     *,
     claims: bool,
+    wakes: bool,
 ) -> Stroke:
-    """End these runs or let them wait for their next attempts, as they say; then claim, if ``claims`` and it can be."""
+    """End these runs or let them wait for their next attempts, as they say; then claim, if ``claims`` and it can be.
+
+    wakes: let those be ready that are due; else nothing is claimed while there are any.
+    """
     asked = (owner, node, limit, list(others), *with_room(queues))
-    acks: list[tuple[Any, ...]]
-    if all(row.status == _SUCCESS and row.reason is row.error is row.notes is None for row in rows):
-        acks = [(row.id, row.token - 1, row.finished_at, row.result) for row in rows]
-        statement, width = _ANY_PLAINLY if queues is None else _OF_PLAINLY, len(_SUCCESSES)
-    else:
-        acks = [_told_of(row) for row in rows]
-        statement, width = _ANY if queues is None else _OF, len(_ACKS)
-    found = await db.rows(statement, *asked, *turned(acks, width), claims)
-    missed, tell, waking, lapsing, special, went = found[0][:_BEFORE]
-    return Stroke(
-        {place - 1 for place in missed}, tell, waking, lapsing, special, told(found, _BEFORE) if went else None
-    )
+    told_of: tuple[tuple[str, str], ...] = _SUCCESSES
+    acks = _narrow(rows)
+    if acks is None:
+        told_of, acks = _ACKS, turned([_told_of(row) for row in rows], len(_ACKS))
+    found = await db.rows(_STATEMENTS[told_of, queues is None, wakes], *asked, *acks, claims)
+    missed, tell, waking, lapsing, special, due, went = found[0][:_BEFORE]
+    claimed = told(found, _BEFORE) if went else None
+    return Stroke({place - 1 for place in missed}, tell, waking, lapsing, special, due, claimed)
+
+
+def _narrow(rows: Sequence[Row]) -> list[Any] | None:
+    """The columns of ``_SUCCESSES``; ``None`` if there is more to be told."""
+    if not all(row.status == _SUCCESS and row.reason is row.error is row.notes is None for row in rows):
+        return None
+    acks = [(row.id, row.token - 1, row.finished_at, row.result) for row in rows]
+    ids, tokens, finished, results = turned(acks, len(_SUCCESSES))
+    texts = joined(ids), joined(results)
+    return [texts[0], tokens, finished, texts[1]] if None not in texts else None
 
 
 def _told_of(row: Row) -> tuple[Any, ...]:
