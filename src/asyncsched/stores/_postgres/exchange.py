@@ -126,8 +126,8 @@ class ExchangeDesk(Presence):
     async def _strike(self, rows: Sequence[Row], asked: Claim, *, claims: bool) -> Stroke:
         unserved = self._unserved = {task for task in self._unserved if not asked.serves(task)}
         wanted = (asked.owner, asked.node, asked.limit, unserved, asked.queues)
-        wakes = self._delayed
-        done = await self._read(lambda db: strike(db, rows, *wanted, claims=claims, wakes=wakes))
+        wakes, low_us = self._delayed, self._low_us
+        done = await self._read(lambda db: strike(db, rows, *wanted, claims=claims, wakes=wakes, low_us=low_us))
         if done.due and not wakes:
             await self._read(lambda db: strike(db, (), *wanted, claims=False, wakes=True))
         self._delayed = done.claimed is None or done.claimed.next_us is not None
@@ -185,7 +185,8 @@ class ExchangeDesk(Presence):
         left = None if asked.queues is None else dict(asked.queues)
         while True:
             if claimed is None:
-                claimed = await plain.claim(db, asked.owner, asked.node, asked.limit - len(mine), unserved, left)
+                wanted = (asked.owner, asked.node, asked.limit - len(mine), unserved, left)
+                claimed = await plain.claim(db, *wanted, self._low_us)
             others = [row for row in claimed.rows if not asked.serves(row.task)]
             mine += [row for row in claimed.rows if asked.serves(row.task)]
             if not others:

@@ -9,6 +9,7 @@ from asyncsched.run import FINAL
 from asyncsched.stores._base import RunFilter
 from asyncsched.stores._durable.rows import COLUMNS, Row, needs_of
 from asyncsched.stores._postgres.connection import Database
+from asyncsched.stores._postgres.pile import bounded
 
 AT_ONCE = 500
 """So many runs are asked for at a time."""
@@ -147,9 +148,15 @@ _SIGHT = (
 )
 
 
-async def look_abroad(db: Database, run_ids: Sequence[str], cursor: Cursor, node_id: str, edits: int) -> Abroad:
-    """What others have done about these runs and this node's, and which they have written."""
-    found = await db.row(_SIGHT, node_id, cursor.base)
+async def look_abroad(
+    db: Database, run_ids: Sequence[str], cursor: Cursor, node_id: str, edits: int, low_us: int | None
+) -> Abroad:
+    """What others have done about these runs and this node's, and which they have written.
+
+    low_us: nothing is ready that is due before, if that is known.
+    """
+    sight, low = (_SIGHT, ()) if low_us is None else (bounded(_SIGHT, 3), (low_us,))
+    found = await db.row(sight, node_id, cursor.base, *low)
     now_us, xmin, xmax, newest, stops, last, ready, next_us, alone = found  # type: ignore[misc]
     made, edited = [], []
     if last > cursor.base:

@@ -7,8 +7,10 @@ unless somebody might still look at it: a transaction that was begun before, and
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
+from asyncsched.stores._durable.rows import DELAYED
 from asyncsched.stores._postgres.connection import TROUBLES, Database
 
 LOOK_S = 20
@@ -18,6 +20,19 @@ PILE = 50_000
 # The server begins to clear away each minute: what no look has seen it do is not done.
 _IN_VAIN = 15
 _NAMED = 3
+# So long what is submitted may take to be committed before it counts as coming late.
+_LATE_US = 2_000_000
+# All that is ready has an instant at or after the least of those that are first of their queue and priority.
+_LOWEST = (
+    "WITH RECURSIVE h AS ((SELECT queue, priority, due_at FROM asyncsched.runs WHERE state = 0 "
+    "ORDER BY queue, priority DESC, due_at, seq LIMIT 1) UNION ALL SELECT n.* FROM h CROSS JOIN LATERAL ("
+    "(SELECT r.queue, r.priority, r.due_at FROM asyncsched.runs r WHERE r.state = 0 AND r.queue = h.queue "
+    "AND r.priority < h.priority ORDER BY r.queue, r.priority DESC, r.due_at, r.seq LIMIT 1) UNION ALL "
+    "(SELECT r.queue, r.priority, r.due_at FROM asyncsched.runs r WHERE r.state = 0 AND r.queue > h.queue "
+    "ORDER BY r.queue, r.priority DESC, r.due_at, r.seq LIMIT 1) LIMIT 1) AS n) "
+    "SELECT least((SELECT min(due_at) FROM h), (SELECT min(due_at) FROM asyncsched.runs WHERE state = 2), "
+    f"asyncsched.now_us() - {_LATE_US})"
+)
 _DENIED = "42501"
 
 _ROWS = (
@@ -92,12 +107,39 @@ async def look(db: Database) -> Look:
     return Look(rows, vacuums, holders)
 
 
+async def lowest(db: Database) -> int:
+    """An instant before which nothing is due that waits for its instant, or to be claimed.
+
+    To find it all is passed over that was left behind, so it is asked for seldom. What comes later with an instant
+    before it, as what is handed back does, is seen when it is asked for again.
+    """
+    found: int = await db.value(_LOWEST)
+    return found
+
+
+@cache
+def bounded(statement: str, parameter: int) -> str:
+    """The same about what is due from then on: its index then need not be passed over from its beginning.
+
+    A statement of its own: to ask for what is due since ever would cost those who need no bound.
+    """
+    for waits in ("state = 0", f"state = {DELAYED}"):
+        for alias in ("", "r.", "o."):
+            told = f"WHERE {alias}{waits} "
+            statement = statement.replace(told, f"{told}AND {alias}due_at >= ${parameter}::bigint ")
+            told = f"WHERE {alias}{waits})"
+            statement = statement.replace(told, f"{told[:-1]} AND {alias}due_at >= ${parameter}::bigint)")
+    return statement
+
+
 class Pile:
     """Tells from one look after another what is to be said."""
 
     def __init__(self) -> None:
         self._held: set[tuple[str, str]] = set()
         """Who held on to what at the last look."""
+        self.held = False
+        """Whether somebody keeps the server from clearing away many."""
         self._told = False
         self._vacuums = -1
         self._in_vain = 0
@@ -108,6 +150,7 @@ class Pile:
         stay = [one for one in seen.holders if (one.who, one.xid) in self._held]
         self._held = {(one.who, one.xid) for one in seen.holders}
         many = seen.rows >= PILE
+        self.held = many and bool(stay)
         cleared = seen.vacuums != self._vacuums
         self._vacuums, self._in_vain = seen.vacuums, 0 if cleared or not many else self._in_vain + 1
         if not self._told and many and (stay or self._in_vain >= _IN_VAIN):

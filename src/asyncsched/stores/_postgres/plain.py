@@ -11,6 +11,7 @@ from asyncsched.stores._durable.orders import Order
 from asyncsched.stores._durable.rows import DELAYED, READY, Row, terms_text
 from asyncsched.stores._postgres.connection import Database
 from asyncsched.stores._postgres.met import on_their_way
+from asyncsched.stores._postgres.pile import bounded
 from asyncsched.stores._postgres.unit import free
 from asyncsched.values import Values
 
@@ -235,11 +236,24 @@ class Claimed(NamedTuple):
 
 
 async def claim(
-    db: Database, owner: str, node: str, limit: int, others: Collection[str], queues: Mapping[str, int] | None
+    db: Database,
+    owner: str,
+    node: str,
+    limit: int,
+    others: Collection[str],
+    queues: Mapping[str, int] | None,
+    low_us: int | None = None,
 ) -> Claimed:
-    """Start up to so many of the runs that are ready, of these queues, and of none of these tasks."""
+    """Start up to so many of the runs that are ready, of these queues, and of none of these tasks.
+
+    low_us: nothing is ready that is due before, if that is known.
+    """
     statement = _CLAIM_ANY if queues is None else _CLAIM_OF
-    return told(await db.rows(statement, owner, node, limit, list(others), *with_room(queues)))
+    asked: tuple[Any, ...] = (owner, node, limit, list(others), *with_room(queues))
+    if low_us is not None:
+        asked = (*asked, low_us)
+        statement = bounded(statement, len(asked))
+    return told(await db.rows(statement, *asked))
 
 
 def with_room(queues: Mapping[str, int] | None) -> tuple[list[Any], ...]:

@@ -117,6 +117,11 @@ class Presence(Desk, LeaseHolder):
         self._pool = await make_pool(address, self._connected)
         return await self._read(self._lacks)
 
+    @property
+    def _low_us(self) -> int | None:
+        """Nothing is ready that is due before; see ``Pulse``."""
+        return None if self._pulse is None else self._pulse.low_us
+
     async def _lacks(self, database: Database) -> bool:
         await check_server(database, self._address)
         return bool(await missing(database, self._address))
@@ -242,7 +247,7 @@ class Presence(Desk, LeaseHolder):
         if self._looking or self._unasked or self._known.counted or self._watched or not self._entered_once:
             return False
         cursor, next_us = self._cursor, self._next_us
-        abroad = await look_abroad(database, (), cursor, self._id, self._edits)
+        abroad = await look_abroad(database, (), cursor, self._id, self._edits, self._low_us)
         same = abroad.cursor.seen == cursor.base and abroad.edits == self._edits and abroad.next_us == next_us
         same = same and abroad.alone == self._alone
         return same and not (abroad.ready or abroad.stops)
@@ -258,9 +263,9 @@ class Presence(Desk, LeaseHolder):
                 del self._watched[run_id]  # who watches nothing need not be woken by each poll
             self._unasked = [*self._known.counted, *self._watching()]
         self._looking = True
-        cursor, node_id, edits = self._cursor, self._id, self._edits
+        cursor, node_id, edits, low_us = self._cursor, self._id, self._edits, self._low_us
         asked, self._unasked = self._unasked[:AT_ONCE], self._unasked[AT_ONCE:]
-        pulse.ask(lambda database: look_abroad(database, asked, cursor, node_id, edits), self._looked)
+        pulse.ask(lambda database: look_abroad(database, asked, cursor, node_id, edits, low_us), self._looked)
 
     def _looked(self, abroad: Abroad | None, error: BaseException | None) -> None:
         self._looking = False

@@ -20,7 +20,7 @@ from asyncsched.clock import SECOND_US, SystemClock
 from asyncsched.stores._durable.lease import StallWatch, answer_us, trusted_us
 from asyncsched.stores._postgres.address import Address
 from asyncsched.stores._postgres.connection import Database, connect, store_error
-from asyncsched.stores._postgres.pile import LOOK_S, Pile, look
+from asyncsched.stores._postgres.pile import LOOK_S, Pile, look, lowest
 from asyncsched.stores._postgres.rescue import renew, rescue
 from asyncsched.stores._postgres.transaction import transact
 from asyncsched.stores._postgres.upkeep import tidy, to_do
@@ -32,6 +32,8 @@ POLL_US = SECOND_US
 _APART_US = 20_000  # between two hints: more would not be heard sooner, and each costs those who listen a look
 # Each time that much later or earlier, so that nodes which have begun together do not sweep together.
 _SWEEP_US, _SWEEP_SPREAD = 5 * SECOND_US, 0.2
+# Of the time so much is not spent with looking where claims are to begin.
+_LOW_PART = 20
 _REST_US, _MOST_REST_US = 250_000, 2 * SECOND_US
 _NEVER = 2**62
 _RUNS = " runs"
@@ -95,6 +97,9 @@ class Pulse:
         self._tick_us, self._renew_us = now_us + POLL_US, now_us + lease_us // 4
         self._sweep_us = now_us + _SWEEP_US
         self._look_us = now_us + LOOK_S * SECOND_US
+        self.low_us: int | None = None
+        """Nothing is ready that is due before: claims need not pass over what was; ``None``: there is not much."""
+        self._low_us = 0
         self._hint_us, self._hinted_us = _NEVER, 0
         self._hinting = False
         """Whether a hint is to be sent yet: what is done until then is part of it."""
@@ -230,11 +235,23 @@ class Pulse:
     async def _poll(self) -> None:
         """Let the program look what others have done, if there is anything to be seen: to wake it costs more."""
         try:
-            if self._connection is not None and await self._unmoved(await self._database()):
-                return
+            if self._connection is not None:
+                await self._look_low()
+                if await self._unmoved(await self._database()):
+                    return
         except Exception:  # it finds that for itself, and tells of it
             pass
         self._call(self._tick)
+
+    async def _look_low(self) -> None:
+        """While somebody keeps the server from clearing away, see where claims are to begin."""
+        began_us = self._steady_us()
+        if not self._pile.held:
+            self.low_us = None
+        elif began_us >= self._low_us:
+            self.low_us = await lowest(await self._database())
+            now_us = self._steady_us()
+            self._low_us = now_us + _LOW_PART * (now_us - began_us)
 
     async def _renew_lease(self, now_us: int) -> None:
         if self._stall.stalls(now_us):

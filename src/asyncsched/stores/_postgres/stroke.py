@@ -12,6 +12,7 @@ from asyncsched.deadlines import lapses_us
 from asyncsched.run import RunStatus
 from asyncsched.stores._durable.rows import DELAYED, READY, Row, bare_run
 from asyncsched.stores._postgres.connection import Database
+from asyncsched.stores._postgres.pile import bounded
 from asyncsched.stores._postgres.plain import (
     ANY_QUEUE,
     FOUND,
@@ -150,17 +151,23 @@ async def strike(
     *,
     claims: bool,
     wakes: bool,
+    low_us: int | None = None,
 ) -> Stroke:
     """End these runs or let them wait for their next attempts, as they say; then claim, if ``claims`` and it can be.
 
     wakes: let those be ready that are due; else nothing is claimed while there are any.
+    low_us: nothing is ready that is due before, if that is known.
     """
     asked = (owner, node, limit, list(others), *with_room(queues))
     told_of: tuple[tuple[str, str], ...] = _SUCCESSES
     acks = _narrow(rows)
     if acks is None:
         told_of, acks = _ACKS, turned([_told_of(row) for row in rows], len(_ACKS))
-    found = await db.rows(_STATEMENTS[told_of, queues is None, wakes], *asked, *acks, claims)
+    statement, values = _STATEMENTS[told_of, queues is None, wakes], (*asked, *acks, claims)
+    if low_us is not None:
+        values = (*values, low_us)
+        statement = bounded(statement, len(values))
+    found = await db.rows(statement, *values)
     missed, tell, waking, lapsing, special, due, went = found[0][:_BEFORE]
     claimed = told(found, _BEFORE) if went else None
     return Stroke({place - 1 for place in missed}, tell, waking, lapsing, special, due, claimed)
