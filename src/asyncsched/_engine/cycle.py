@@ -1,13 +1,11 @@
 """Acknowledge what ended, claim what is ready, start it: one exchange with the store at a time.
 
 Attempts that end while an exchange is under way join the next one, so a slow store makes larger batches, and a
-fast one adds no delay. Where very many are to be started, what has ended by then is told first: the store works on it
-while they start.
+fast one adds no delay.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 from collections import deque
@@ -25,16 +23,12 @@ from asyncsched.deadlines import run_ends_us
 from asyncsched.errors import UnknownTask
 from asyncsched.events import RunEnded, RunRetrying, RunStarted
 from asyncsched.run import FINAL, Outcome, Raised, Run, RunStatus, Settled, settle
-from asyncsched.stores import Ack, Cycled, Notice, Store
+from asyncsched.stores import Ack, Notice, Store
 
 log = logging.getLogger("asyncsched.engine")
 
 _NOTHING = Free(0, None, None)
 _SUCCESS = RunStatus.SUCCESS
-# To start fewer takes less time than a further exchange with the store costs.
-_MANY = 16
-# So many exchanges in one turn at most: fires and whatever else a turn is for come between.
-_IN_A_TURN = 8
 
 
 class Cycle:
@@ -93,44 +87,18 @@ class Cycle:
         return not (self._acks or self._following or self.stirred or under_way or self.flows.pending)
 
     async def turn(self) -> None:
-        """Exchange with the store what there is; while there is very much, several times."""
+        """One exchange with the store, if there is anything to exchange."""
         if not (self._acks or self.stirred):
             return
-        asked = self._ask()
-        cycled = await self._exchange(asked)
-        for _ in range(_IN_A_TURN):
-            starting = self._heed(asked, cycled)
-            exchanged = await self._start_while_telling(starting) if self._overlaps(starting) else None
-            if exchanged is None:
-                self._start(starting)
-                break
-            asked, cycled = exchanged
-        else:
-            self._start(self._heed(asked, cycled))
-        self._await_next(asked, cycled)
-        if self._following:
-            await self._follow()
-        if self.flows.pending:
-            await self._flow()
-
-    def _ask(self) -> tuple[list[Ack], Free]:
-        """What the next exchange is about."""
         acks, self._acks = self._acks, []
         self.stirred = False
-        return acks, self._capacity.free(self._living.runs, acks) if self.claiming else _NOTHING
-
-    async def _exchange(self, asked: tuple[list[Ack], Free]) -> Cycled:
-        acks, free = asked
+        free = self._capacity.free(self._living.runs, acks) if self.claiming else _NOTHING
         try:
-            return await self._store.cycle(acks, free.limit, free.queues, free.groups)
+            cycled = await self._store.cycle(acks, free.limit, free.queues, free.groups)
         except BaseException:
             self._acks = acks + self._acks
             self.stirred = True
             raise
-
-    def _heed(self, asked: tuple[list[Ack], Free], cycled: Cycled) -> list[LivingRun]:
-        """Take account of what an exchange did; the runs that are to be started."""
-        acks, _free = asked
         if cycled.notice is not None:
             self.heed(cycled.notice)
         if len(cycled.accepted) < len(acks):
@@ -142,48 +110,18 @@ class Cycle:
             self._settle(cycled.accepted)
         for run in cycled.lapsed:
             self.over(run, self._now_us())
-        return self._take_in(cycled.claimed) if cycled.claimed else []
-
-    def _await_next(self, asked: tuple[list[Ack], Free], cycled: Cycled) -> None:
-        """Ask again when the store says that there is something to ask for."""
-        _acks, free = asked
         if cycled.lapses_us is not None:
             self._timer.set(self._lapsing, cycled.lapses_us)
+        if cycled.claimed:
+            self._start(cycled.claimed)
         if cycled.next_due_us is not None and not (free.full and len(cycled.claimed) >= free.limit):
             self._timer.set(self._ready, cycled.next_due_us)
         elif self._ready.entry:
             self._timer.drop(self._ready)
-
-    def _overlaps(self, starting: Sequence[LivingRun]) -> bool:
-        """Whether a further exchange may be under way while these start: there are many, and nothing else is due."""
-        if len(starting) < _MANY or self._store.answers_at_once or not self.claiming:
-            return False
-        self._timer.drop(self._ready)  # it is asked now
-        return not (self._following or self.flows.pending or self._timer.due(self._now_us()))
-
-    async def _start_while_telling(self, starting: list[LivingRun]) -> tuple[tuple[list[Ack], Free], Cycled] | None:
-        """Start these while the store hears what ended before; what was asked and answered.
-
-        ``None`` if too little has ended for that, even of the first half of them: they are still to be started, all
-        that are left in ``starting``.
-        """
-        enough = len(starting) // 2
-        if len(self._acks) < enough:
-            first, starting[:] = starting[:enough], starting[enough:]
-            self._start(first)
-            await asyncio.sleep(0)  # before Python 3.12 a task begins in the next step of the loop
-            if len(self._acks) < enough:
-                return None
-        asked = self._ask()
-        exchange = asyncio.ensure_future(self._exchange(asked))
-        try:
-            await asyncio.sleep(0)  # it is sent now
-            self._start(starting)
-            return asked, await exchange
-        except BaseException:
-            exchange.cancel()
-            await asyncio.gather(exchange, return_exceptions=True)
-            raise
+        if self._following:
+            await self._follow()
+        if self.flows.pending:
+            await self._flow()
 
     async def _flow(self) -> None:
         """Let those be ready, in this very turn, who needed what has ended."""
@@ -203,30 +141,23 @@ class Cycle:
             self.stirred = True
             raise
 
-    def _take_in(self, claimed: Sequence[Run[object]]) -> list[LivingRun]:
-        """These are under way here from now on, but for those of tasks that are not served."""
+    def _start(self, claimed: Sequence[Run[object]]) -> None:
+        now_us = self._now_us()
+        telling, debugging = self._bus.hears(RunStarted), log.isEnabledFor(logging.DEBUG)
         tasks, runs = self._living.tasks, self._living.runs
-        taken = []
+        watched = False
         for run in claimed:
             armed = tasks.get(run.task)
             if armed is None:
-                self._refuse(run, UnknownTask(f"no task {run.task!r} is registered here"), self._now_us())
+                self._refuse(run, UnknownTask(f"no task {run.task!r} is registered here"), now_us)
                 continue
             living = runs[run.id] = LivingRun(run, armed)
-            taken.append(living)
-        return taken
-
-    def _start(self, starting: Sequence[LivingRun]) -> None:
-        if not starting:
-            return
-        now_us = self._now_us()
-        telling, debugging = self._bus.hears(RunStarted), log.isEnabledFor(logging.DEBUG)
-        self._watch()  # there is something to watch now, until it has been settled
-        for living in starting:
-            run, armed = living.run, living.armed
             armed.started = run
             if armed.ledger is not None:
                 armed.ledger.started(run)
+            if not watched:  # once there is something to watch, which it is until it has been settled
+                watched = True
+                self._watch()
             try:
                 if debugging:
                     _log_start(run)

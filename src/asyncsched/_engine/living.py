@@ -246,12 +246,11 @@ class LivingRun(Wakeup):
 
     def stop(self, ending: Ending, reason: str) -> None:
         """Cancel the attempt; the first cause is the one that counts."""
-        handle = self.handle
-        if self.ending is None and (handle is not None or not self.begun):
+        if self.ending is None and self.handle is not None:
             self.ending = ending
             self.reason = reason
-            if handle is not None and self.begun:  # else it ends in its first step, before a line of it has run
-                handle.cancel()
+            if self.begun:  # else it ends in its first step: a task cancelled before that never runs a line
+                self.handle.cancel()
                 self.armed.among.stopping(self)
 
 

@@ -28,7 +28,7 @@ from asyncsched.stores._postgres.desk import Desk
 from asyncsched.stores._postgres.joining import Joining
 from asyncsched.stores._postgres.lookups import AT_ONCE, Abroad, Cursor, look_abroad
 from asyncsched.stores._postgres.plain import Columns, insert
-from asyncsched.stores._postgres.pulse import Pulse
+from asyncsched.stores._postgres.pulse import Ears, Pulse
 from asyncsched.stores._postgres.rescue import enter, leave, rescue, take_strays
 from asyncsched.stores._postgres.rollback import SERVER, Latest, forgotten
 from asyncsched.stores._postgres.roster import enrol_again, unpark
@@ -88,10 +88,12 @@ class Presence(Desk, LeaseHolder):
                 finally:
                     await connection.close()
             # Others may look as soon as it is a node: what it takes to renew the lease is there before.
-            pulse = self._pulse = Pulse(
-                *(self._address, self._lease_us, lambda: self._id, self._look_elsewhere, self._written, self._given_up),
-                *(self._doubted, self._trusted, self._stall_limit_us, self._unmoved),
+            ears = Ears(
+                *(self._look_elsewhere, self._written, self._given_up, self._doubted, self._trusted),
                 lambda rows, holders: self.piled(rows, holders),
+            )
+            pulse = self._pulse = Pulse(
+                *(self._address, self._lease_us, lambda: self._id, ears, self._unmoved, self._stall_limit_us)
             )
             await pulse.start()
             await self._write(self._enter)

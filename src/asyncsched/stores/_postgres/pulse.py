@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 from asyncsched import crash_points
 from asyncsched.clock import SECOND_US, SystemClock
@@ -45,17 +45,31 @@ Work = Callable[[Database], Awaitable[Any]]
 Take = Callable[[Any, BaseException | None], None]
 
 
+class Ears(NamedTuple):
+    """Who hears of what a pulse finds, each called on the program's loop.
+
+    tick: once in a while, and when other nodes may have changed something.
+    stir: when they have written runs, and as far as is told nothing else.
+    given_up: when others have taken this node for dead.
+    doubted: when they may have, as the lease could not be renewed. trusted: when it was, after that.
+    piled: how many rows cannot be cleared away and who holds on to them, and when that is over.
+    """
+
+    tick: Callable[[], None]
+    stir: Callable[[], None]
+    given_up: Callable[[], None]
+    doubted: Callable[[], None]
+    trusted: Callable[[], None]
+    piled: Callable[[int, Sequence[str]], None]
+
+
 class Pulse:
     """Beats from ``start`` to ``stop``.
 
     node_id: which node this is, at any time.
-    tick: called on the program's loop once in a while, and when other nodes may have changed something.
-    stir: called there when they have written runs, and as far as is told nothing else.
-    given_up: called there when others have taken this node for dead.
-    doubted: called there when they may have, as the lease could not be renewed. trusted: when it was, after that.
+    ears: who is told.
     unmoved: called on the thread, says whether there is nothing for which the tick of a poll is to be called.
     stall_limit_us: where the program's loop hangs for so long, the lease is not renewed any more.
-    piled: called on the loop with how many rows cannot be cleared away and who holds on to them, and when that is over.
     """
 
     def __init__(
@@ -63,25 +77,17 @@ class Pulse:
         address: Address,
         lease_us: int,
         node_id: Callable[[], str],
-        tick: Callable[[], None],
-        stir: Callable[[], None],
-        given_up: Callable[[], None],
-        doubted: Callable[[], None],
-        trusted: Callable[[], None],
-        stall_limit_us: int,
+        ears: Ears,
         unmoved: Callable[[Database], Awaitable[bool]],
-        piled: Callable[[int, Sequence[str]], None],
+        stall_limit_us: int,
     ) -> None:
         self._address = address
         self._lease_us = lease_us
         self._node_id = node_id
-        self._tick = tick
-        self._stir = stir
-        self._given_up = given_up
-        self._doubted, self._trusted = doubted, trusted
-        self._stall_limit_us = stall_limit_us
+        self._ears = ears
         self._unmoved = unmoved
-        self._piled, self._pile = piled, Pile()
+        self._stall_limit_us = stall_limit_us
+        self._pile = Pile()
         self._steady_us = SystemClock().steady_us
         self._random = Random()
         self._asked: deque[tuple[Work, Take]] = deque()
@@ -241,7 +247,7 @@ class Pulse:
                     return
         except Exception:  # it finds that for itself, and tells of it
             pass
-        self._call(self._tick)
+        self._call(self._ears.tick)
 
     async def _look_low(self) -> None:
         """While somebody keeps the server from clearing away, see where claims are to begin."""
@@ -264,7 +270,7 @@ class Pulse:
         if await renew(await self._database(), node_id, self._lease_us):
             self._trust(asked_us)
         else:
-            self._call(self._given_up)
+            self._call(self._ears.given_up)
         self._renew_us = now_us + self._lease_us // 4
         self._rest_us = 0
 
@@ -276,11 +282,11 @@ class Pulse:
         self._doubt = asyncio.get_running_loop().call_later(wait_s, self._call_in_doubt)
         if self._in_doubt:
             self._in_doubt = False
-            self._call(self._trusted)
+            self._call(self._ears.trusted)
 
     def _call_in_doubt(self) -> None:
         self._in_doubt = True
-        self._call(self._doubted)
+        self._call(self._ears.doubted)
 
     @crash_points.before("hint")
     async def _send(self, now_us: int) -> None:
@@ -300,7 +306,7 @@ class Pulse:
             gone, more = await transact(database, lambda db: rescue(db, node_id, self._lease_us))
             if gone:
                 log.warning("%s: %d nodes are gone, their runs are handed back", self._address, gone)
-                self._call(self._tick)
+                self._call(self._ears.tick)
                 self._hint()
             if more:
                 return
@@ -309,7 +315,7 @@ class Pulse:
         if now_us >= self._look_us:
             self._look_us = now_us + LOOK_S * SECOND_US
             if (piled := self._pile.judge(await look(database))) is not None:
-                self._call(self._piled, *piled)
+                self._call(self._ears.piled, *piled)
         spread = self._random.uniform(1 - _SWEEP_SPREAD, 1 + _SWEEP_SPREAD)
         self._sweep_us = now_us + int(_SWEEP_US * spread)
 
@@ -332,13 +338,13 @@ class Pulse:
                 connection.terminate()
                 raise
             self._connection = connection
-            self._call(self._tick)
+            self._call(self._ears.tick)
         return Database(self._connection, self._address.schema)
 
     def _heard(self, _connection: Any, _process: int, _channel: str, payload: object) -> None:
         text = str(payload)
         if text.removesuffix(_RUNS) != self._node_id():
-            self._call(self._stir if text.endswith(_RUNS) else self._tick)
+            self._call(self._ears.stir if text.endswith(_RUNS) else self._ears.tick)
 
     async def _trouble(self, error: BaseException) -> None:
         """Rest before the next try: whoever asks for something meanwhile is told."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
 from asyncsched.clock import SECOND_US
 from asyncsched.duration import as_duration
@@ -76,13 +76,13 @@ def address_of(url: str, namespace: str, *, volatile: bool) -> Address:
 
 def _server_of(url: str) -> Address:
     """The server that a URL names, or who is asked for it."""
-    scheme, _, kind = urlsplit(url).scheme.partition("+") if isinstance(url, str) else ("", "", "")
+    scheme, _, kind = _parts_of(url).scheme.partition("+") if isinstance(url, str) else ("", "", "")
     if scheme not in _SCHEMES or (kind and (kind not in _PORTS or scheme == "unix")):
         shown = url.rpartition("@")[2] if isinstance(url, str) else url
         raise ConfigError(f"url={shown!r}: give {_LIKE}")
     if not kind:
         return Address(url)
-    parts = urlsplit(url)
+    parts = _parts_of(url)
     user, at, hosts = parts.netloc.rpartition("@")
     asked = tuple(_host_of(one, _PORTS[kind]) for one in hosts.split(","))
     service, _, number = parts.path.strip("/").partition("/") if kind == "sentinel" else ("", "", parts.path.strip("/"))
@@ -92,6 +92,13 @@ def _server_of(url: str) -> Address:
     secrets = given.pop("sentinel_username", None), given.pop("sentinel_password", None)
     rest = f"{scheme}://{user}{at}{hosts.split(',')[0]}/{number}{'?' if given else ''}{urlencode(given)}"
     return Address(rest, asked=asked, service=service, secrets=secrets)
+
+
+def _parts_of(url: str) -> SplitResult:
+    """The parts of a URL that may name several hosts, of which ``urlsplit`` takes none that stands in brackets."""
+    scheme, colon, rest = url.partition("://")
+    hosts = re.split("[/?#]", rest, maxsplit=1)[0]
+    return urlsplit(f"{scheme}{colon}{rest.removeprefix(hosts)}")._replace(netloc=hosts)
 
 
 def _host_of(given: str, port: int) -> tuple[str, int]:
@@ -123,8 +130,7 @@ def split_url(url: str) -> tuple[str, dict[str, str]]:
     Raises:
         ConfigError: an option cannot be that.
     """
-    parts = urlsplit(url)
-    given = parse_qsl(parts.query, keep_blank_values=True)
+    given = parse_qsl(_parts_of(url).query, keep_blank_values=True)
     own = {name: value for name, value in given if name in _OWN}
     if own.get("volatile", "refuse") not in ("refuse", "allow"):
         raise ConfigError(f"volatile={own['volatile']!r}: allow, or refuse, which is the default")
