@@ -12,6 +12,7 @@ from asyncsched.stores._durable.rows import COLUMNS, Row, bare_run, terms_of
 from asyncsched.stores._postgres.places import PROMISE, count_start
 from asyncsched.stores._postgres.plain import WALL_US, Claimed, is_end
 from asyncsched.stores._postgres.rescue import LOST_LIMIT
+from asyncsched.stores._postgres.roster import RUNNING
 from asyncsched.stores._postgres.transaction import Transaction, of_key
 from asyncsched.stores._postgres.unit import Unit, lock_runs
 
@@ -170,7 +171,7 @@ class _Choice:
     async def _has_suspect(self) -> bool:
         """Whether the node runs something that has lost so many nodes that it is given up if it loses this one too."""
         found = await self._db.row(
-            "SELECT 1 FROM asyncsched.runs WHERE state = 1 AND owner = $1 AND lost >= $2 LIMIT 1",
+            f"SELECT 1 FROM asyncsched.runs WHERE {RUNNING} AND owner = $1 AND lost >= $2 LIMIT 1",
             *(self._asked.owner, LOST_LIMIT - 1),
         )
         return found is not None
