@@ -25,6 +25,7 @@ from asyncsched import Registry, Scheduler, Task
 from asyncsched.stores._postgres import stroke
 from asyncsched.stores._postgres.address import address_of
 from asyncsched.stores._postgres.connection import Database, connect
+from asyncsched.stores._postgres.plain import joined
 from asyncsched.stores.postgres import PostgresStore
 from asyncsched.triggers import Once
 from benchmarks import postgres_peers
@@ -84,16 +85,16 @@ class Ours(Trials):
             database = Database(db, store._address.schema)
 
             async def drain() -> None:
-                ended: list[Any] = []
+                ended = stroke.NOTHING
                 while True:
                     asked = (ended, store._id, "bench", size, (), None)
                     done = await stroke.strike(database, *asked, claims=True, wakes=False)
                     if done.claimed is None or not done.claimed.rows:
                         return
-                    ended = [
-                        row._replace(token=row.token + 1, status="SUCCESS", finished_at=row.started_at, result="1")
-                        for row in done.claimed.rows
-                    ]
+                    rows = done.claimed.rows
+                    ids, results = joined([row.id for row in rows]), joined(["1"] * len(rows))
+                    tokens, finished = [row.token for row in rows], [row.started_at for row in rows]
+                    ended = stroke.Ends(stroke._SUCCESSES, [ids, tokens, finished, results])
 
             found = await self.each(f"drain_{size}_", number, drain)
             await db.close()
@@ -248,7 +249,8 @@ class Ours(Trials):
             database, took = Database(own, schema), []
             for _ in range(self.sizes.claims):
                 begun = time.perf_counter()
-                done = await stroke.strike(database, (), store._id, "bench", 100, (), None, claims=True, wakes=False)
+                asked = (stroke.NOTHING, store._id, "bench", 100, (), None)
+                done = await stroke.strike(database, *asked, claims=True, wakes=False)
                 took.append((time.perf_counter() - begun) * 1e3)
                 assert done.claimed is not None
                 assert len(done.claimed.rows) == 100

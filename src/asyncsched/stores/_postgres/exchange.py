@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from asyncsched import crash_points
@@ -22,10 +22,11 @@ from asyncsched.stores._postgres.places import wake
 from asyncsched.stores._postgres.plain import Claimed
 from asyncsched.stores._postgres.presence import Presence
 from asyncsched.stores._postgres.rescue import park, release
-from asyncsched.stores._postgres.stroke import Stroke, strike
+from asyncsched.stores._postgres.stroke import NOTHING, Ends, Stroke, ends_of, strike, successes
 from asyncsched.stores._postgres.tasks import cancel, stop
 from asyncsched.stores._postgres.transaction import Transaction
 from asyncsched.stores._postgres.unit import free, prune
+from asyncsched.values import Values
 
 log = logging.getLogger("asyncsched.stores")
 
@@ -98,15 +99,18 @@ class ExchangeDesk(Presence):
         within a transaction.
         """
         values = self._known.values
-        rows = [settled_row(ack.run, ack.token, ack.settled, values(ack.run.task)) for ack in acks]
+        ends = successes(acks, values)
+        rows = [] if ends else [_settled_row(ack, values) for ack in acks]
         alone = [place for place, row in enumerate(rows) if row.flow is None and free(acks[place].run.terms)]
-        claims = len(alone) == len(rows) and asked.groups is None
-        done = await self._strike([rows[place] for place in alone], asked, claims=claims)
-        counted = {place: False for n, place in enumerate(alone) if n not in done.missed}
-        await self._forget(acks[place].run.task for place in counted if plain.is_end(rows[place]))
-        rest = [place for place in range(len(rows)) if place not in counted]
+        claims = (ends is not None or len(alone) == len(acks)) and asked.groups is None
+        done = await self._strike(ends or ends_of([rows[place] for place in alone]), asked, claims=claims)
+        told = range(len(acks)) if ends else alone
+        counted = {place: False for n, place in enumerate(told) if n not in done.missed}
+        await self._forget(acks[place].run.task for place in counted if ends or plain.is_end(rows[place]))
+        rest = [place for place in range(len(acks)) if place not in counted]
         lapsed: list[Row] = []
         if rest:
+            rows = rows or [_settled_row(ack, values) for ack in acks]
             found, stopped = await self._write(lambda db: acknowledge(db, [rows[place] for place in rest]))
             counted |= {place: needed for place, needed in zip(rest, found, strict=True) if needed is not None}
             lapsed += stopped
@@ -123,13 +127,13 @@ class ExchangeDesk(Presence):
             claimed = claimed._replace(more=True)
         return accepted, lapsed, claimed, done.special or done.waking or bool(rest)
 
-    async def _strike(self, rows: Sequence[Row], asked: Claim, *, claims: bool) -> Stroke:
+    async def _strike(self, ends: Ends, asked: Claim, *, claims: bool) -> Stroke:
         unserved = self._unserved = {task for task in self._unserved if not asked.serves(task)}
         wanted = (asked.owner, asked.node, asked.limit, unserved, asked.queues)
         wakes, low_us = self._delayed, self._low_us
-        done = await self._read(lambda db: strike(db, rows, *wanted, claims=claims, wakes=wakes, low_us=low_us))
+        done = await self._read(lambda db: strike(db, ends, *wanted, claims=claims, wakes=wakes, low_us=low_us))
         if done.due and not wakes:
-            await self._read(lambda db: strike(db, (), *wanted, claims=False, wakes=True))
+            await self._read(lambda db: strike(db, NOTHING, *wanted, claims=False, wakes=True))
         self._delayed = done.claimed is None or done.claimed.next_us is not None
         return done
 
@@ -226,6 +230,10 @@ class ExchangeDesk(Presence):
         if ended or stopping:
             self._changed()
         return [*self._take_ended(ended), *self._known.take_all(stopping, {})]
+
+
+def _settled_row(ack: Ack, values: Callable[[str], Values]) -> Row:
+    return settled_row(ack.run, ack.token, ack.settled, values(ack.run.task))
 
 
 def _lapses_us(row: Row) -> int | None:

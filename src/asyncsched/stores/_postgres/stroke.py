@@ -5,11 +5,12 @@ It is about runs that concern nobody else. Where anything else is to be done fir
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from asyncsched.deadlines import lapses_us
-from asyncsched.run import RunStatus
+from asyncsched.run import NO_TERMS, RunStatus
+from asyncsched.stores._base import Ack
 from asyncsched.stores._durable.rows import DELAYED, READY, Row, bare_run
 from asyncsched.stores._postgres.connection import Database
 from asyncsched.stores._postgres.pile import bounded
@@ -29,6 +30,8 @@ from asyncsched.stores._postgres.plain import (
     turned,
     with_room,
 )
+from asyncsched.stores._postgres.unit import free
+from asyncsched.values import Values
 
 _WOKEN_AT_ONCE = 10_000
 _ACKS = (
@@ -140,9 +143,38 @@ class Stroke(NamedTuple):
     claimed: Claimed | None
 
 
+class Ends(NamedTuple):
+    """What became of attempts, as the columns that are told of them."""
+
+    told_of: tuple[tuple[str, str], ...]
+    columns: Sequence[Any]
+
+
+NOTHING = Ends(_SUCCESSES, ["", [], [], ""])
+
+
+def successes(acks: Sequence[Ack], values: Callable[[str], Values]) -> Ends | None:
+    """These, if they are successes of runs that concern nobody else, as most are; ``None`` if there is more to tell."""
+    told = []
+    for run, token, settled in acks:
+        status, at_us, _due_us, result, error, reason = settled
+        more = error is not None or reason is not None or run.notes is not None or run.edges is not None
+        if more or status is not RunStatus.SUCCESS or not (run.terms is NO_TERMS or free(run.terms)):
+            return None
+        told.append((run.id, token, at_us, None if result is None else values(run.task).dump_result(result)))
+    ids, tokens, finished, results = turned(told, len(_SUCCESSES))
+    texts = joined(ids), joined(results)
+    return None if None in texts else Ends(_SUCCESSES, [texts[0], tokens, finished, texts[1]])
+
+
+def ends_of(rows: Sequence[Row]) -> Ends:
+    """What rows say became of their attempts."""
+    return Ends(_ACKS, turned([_told_of(row) for row in rows], len(_ACKS))) if rows else NOTHING
+
+
 async def strike(
     db: Database,
-    rows: Sequence[Row],
+    ends: Ends,
     owner: str,
     node: str,
     limit: int,
@@ -159,11 +191,7 @@ async def strike(
     low_us: nothing is ready that is due before, if that is known.
     """
     asked = (owner, node, limit, list(others), *with_room(queues))
-    told_of: tuple[tuple[str, str], ...] = _SUCCESSES
-    acks = _narrow(rows)
-    if acks is None:
-        told_of, acks = _ACKS, turned([_told_of(row) for row in rows], len(_ACKS))
-    statement, values = _STATEMENTS[told_of, queues is None, wakes], (*asked, *acks, claims)
+    statement, values = _STATEMENTS[ends.told_of, queues is None, wakes], (*asked, *ends.columns, claims)
     if low_us is not None:
         values = (*values, low_us)
         statement = bounded(statement, len(values))
@@ -171,16 +199,6 @@ async def strike(
     missed, tell, waking, lapsing, special, due, went = found[0][:_BEFORE]
     claimed = told(found, _BEFORE) if went else None
     return Stroke({place - 1 for place in missed}, tell, waking, lapsing, special, due, claimed)
-
-
-def _narrow(rows: Sequence[Row]) -> list[Any] | None:
-    """The columns of ``_SUCCESSES``; ``None`` if there is more to be told."""
-    if not all(row.status == _SUCCESS and row.reason is row.error is row.notes is None for row in rows):
-        return None
-    acks = [(row.id, row.token - 1, row.finished_at, row.result) for row in rows]
-    ids, tokens, finished, results = turned(acks, len(_SUCCESSES))
-    texts = joined(ids), joined(results)
-    return [texts[0], tokens, finished, texts[1]] if None not in texts else None
 
 
 def _told_of(row: Row) -> tuple[Any, ...]:
