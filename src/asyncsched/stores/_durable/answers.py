@@ -69,7 +69,7 @@ class Answers(Company):
                 self._found += [] if known else started[-1:]
             except Exception as error:
                 self._known.here.discard(row.id)
-                if self._unread.tells(row.id):
+                if self._known.tells(row.id):
                     log.error("run %s of task %s cannot be read, it is put aside: %s", row.id, row.task, error)
                 unreadable.append((row, f"{PARKED_AS}: {error}"))
         return started

@@ -34,7 +34,7 @@ class KnownRuns(HeldRuns):
         """So many bytes may the arguments of a run take, and its result."""
         self.recent = RecentRuns()
         self.node_id = ""
-        self._told: set[str] = set()
+        self._told: dict[str, None] = {}
 
     def declare(self, task: str, signature: Signature | None, limit: int) -> None:
         """Know how the values of a task are stored, and how many of its ended runs are kept."""
@@ -110,17 +110,17 @@ class KnownRuns(HeldRuns):
             try:
                 found.append(self.take(row, upstreams))
             except Exception as error:
-                self._tell(row, error)
+                if self.tells(row.id):
+                    log.warning("run %s of task %s cannot be read, it is left out: %s", row.id, row.task, error)
         return found
 
-    def _tell(self, row: Row, error: Exception) -> None:
-        """Say once of a run that it cannot be read: a blocked one is looked at by every sweep."""
-        if row.id in self._told:
-            return
-        if len(self._told) >= _TOLD:
-            self._told.clear()
-        self._told.add(row.id)
-        log.warning("run %s of task %s cannot be read, it is left out: %s", row.id, row.task, error)
+    def tells(self, run_id: str) -> bool:
+        """Whether it is to be told of a run that it cannot be read: once, though every sweep may look at it."""
+        known = run_id in self._told
+        self._told[run_id] = None
+        if len(self._told) > _TOLD:
+            del self._told[next(iter(self._told))]
+        return not known
 
     def show_all(self, rows: Iterable[Row], upstreams: Mapping[str, Row]) -> list[Run[Any]]:
         """The runs of these rows, to be looked at; of one that cannot be read as much as can, with the reason."""

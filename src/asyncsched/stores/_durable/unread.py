@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from asyncsched.stores._durable.known import KnownRuns
 from asyncsched.stores._durable.marred import check
@@ -22,14 +21,6 @@ class Unread:
 
     def __init__(self) -> None:
         self._times: dict[str, int] = {}
-        self._told: dict[str, None] = {}
-
-    def tells(self, run_id: str) -> bool:
-        """Whether it is to be told that this node cannot read a run: once."""
-        known = run_id in self._told
-        self._told[run_id] = None
-        _forget_oldest(self._told)
-        return not known
 
     def readable(self, rows: Iterable[Row], upstreams: Mapping[str, Row], known: KnownRuns) -> list[str]:
         """The ids of those that are to wait again: they can be read here. ``upstreams``: the rows that they need."""
@@ -38,13 +29,9 @@ class Unread:
     def _tries(self, run_id: str) -> bool:
         times = self._times.pop(run_id, 0)
         self._times[run_id] = times + 1
-        _forget_oldest(self._times)
+        if len(self._times) > _REMEMBERED:
+            del self._times[next(iter(self._times))]
         return times < _TIMES
-
-
-def _forget_oldest(known: dict[str, Any]) -> None:
-    if len(known) > _REMEMBERED:
-        del known[next(iter(known))]
 
 
 def _reads(row: Row, upstreams: Mapping[str, Row], known: KnownRuns) -> bool:

@@ -103,6 +103,6 @@ class _Ear(asyncio.Protocol):
         except Exception as error:  # what came is no answer: nobody knows any more which is whose
             self._gone(self, error)
 
-    def connection_lost(self, error: Exception | None) -> None:
-        self._before.connection_lost(error)
-        self._gone(self, error or ConnectionError("the server has closed the connection"))
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._before.connection_lost(exc)
+        self._gone(self, exc or ConnectionError("the server has closed the connection"))
