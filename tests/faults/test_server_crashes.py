@@ -253,3 +253,11 @@ async def break_the_pulse(kind: str) -> None:
             assert not scene.all(NodeLost)
             assert not scene.all(StoreLost)
             await fires(scene, "all")
+
+
+async def test_who_leaves_when_the_server_has_just_come_back_leaves_in_order(servers: dict[str, Frail]) -> None:
+    for server in servers.values():
+        scene = Scene(beside(server).url(), Registry())
+        async with scene.scheduler:
+            for happens in (server.crash, server.start):
+                hands.submit(happens).result()  # the loop does not see that its connections are gone

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
-from collections.abc import Callable, Sized
+from collections.abc import Awaitable, Callable, Sized
 from datetime import timedelta
 
 from asyncsched.clock import SECOND_US
@@ -100,6 +100,18 @@ class LeaseHolder:
     @abstractmethod
     def _look_at_lease(self) -> None:
         """Renew the lease at once, or find out that there is none any more."""
+
+    async def _take_leave(self, leave: Callable[[], Awaitable[object]]) -> None:
+        """Leave; once more if that fails, as on a connection that has died since it was last used.
+
+        Raises:
+            StoreError: it has failed again.
+        """
+        try:
+            await leave()
+        except StoreError as error:
+            log.debug("to leave is tried once more: %s", error)
+            await leave()
 
     def _doubted(self) -> None:
         """Give up what runs here, before another node may run it: nobody can be asked whether one does.

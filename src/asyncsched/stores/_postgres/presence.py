@@ -212,7 +212,7 @@ class Presence(Desk, LeaseHolder):
         try:
             await self._inserting.finish()
             node_id = self._id
-            await self._write(lambda db: leave(db, node_id))
+            await self._take_leave(lambda: self._write(lambda db: leave(db, node_id)))
             self._changed()
         finally:
             await self._stop()

@@ -95,7 +95,7 @@ class Presence(Answers, LeaseHolder):
             return
         self._leaving = True  # from here on it is no wonder if it is not found among the nodes
         try:
-            await leave(link, self._id)
+            await self._take_leave(lambda: leave(link, self._id))
             self._changed()
         finally:
             await self._stop()
