@@ -333,7 +333,7 @@ def frail() -> Iterator[servers.Postgres]:
 async def test_a_server_that_crashes_and_comes_back_is_used_again_and_nothing_is_lost(
     frail: servers.Postgres, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with opened("jobs", at=frail, lease="3s") as store:
+    async with opened("jobs", at=frail) as store:
         await store.put_task(declared())
         await store.submit([a_run(due_us=await store.now_us()) for _ in range(2)])
         (running,) = await claim(store, 1)
@@ -343,15 +343,13 @@ async def test_a_server_that_crashes_and_comes_back_is_used_again_and_nothing_is
                 await store.submit([a_run()])
             await asyncio.sleep(1)
             await asyncio.to_thread(frail.start)
-            began = time.monotonic()
             ended = await answered(store, running)
-        assert time.monotonic() - began < 5
         assert [ack.run for ack in ended.accepted] == [running]
         claimed = ended.claimed
-        while not claimed:  # its lease has run out meanwhile, and is renewed
-            await asyncio.sleep(0.05)
-            claimed = await claim(store)
-        assert time.monotonic() - began < 5
+        async with asyncio.timeout(PATIENCE_S):
+            while not claimed:  # the claim whose answer was lost is handed back before the next one
+                await asyncio.sleep(0.05)
+                claimed = await claim(store)
         assert len(claimed) == 1
         assert (await where(store)).task == "t"
         assert len([record for record in caplog.records if "cannot be renewed" in record.message]) <= 1
