@@ -178,12 +178,19 @@ class Valkey:
             self._process = subprocess.Popen(
                 [self.binary, *where, *self.settings], stdout=log, stderr=log, preexec_fn=_end_with_parent
             )
-        _wait(self._listens, self._process, self.folder / "log")
+        _wait(self._answers, self._process, self.folder / "log")
 
-    def _listens(self) -> bool:
-        """Whether it is there for whoever connects: the socket is a moment before."""
+    def _answers(self) -> bool:
+        """Whether it is there for whoever connects, and has read its files: the socket is there before."""
         with socket.socket(socket.AF_UNIX) as client:
-            return client.connect_ex(str(self.folder / "socket")) == 0
+            client.settimeout(5)
+            try:
+                client.connect(str(self.folder / "socket"))
+                client.sendall(b"PING\r\n")
+                said = client.recv(64)
+            except OSError:
+                return False
+        return bool(said) and not said.startswith(b"-LOADING")
 
     def stop(self, how: int = signal.SIGTERM) -> None:
         if self._process is not None:

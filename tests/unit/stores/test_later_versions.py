@@ -58,4 +58,4 @@ def test_what_others_cannot_read_waits_again_here_so_many_times_and_what_nobody_
     while unread.readable([row], {}, known):
         times += 1
     assert times == 20
-    assert [unread.tells("r"), unread.tells("r"), unread.tells("other")] == [True, False, True]
+    assert [known.tells("r"), known.tells("r"), known.tells("other")] == [True, False, True]
