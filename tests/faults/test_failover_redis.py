@@ -108,7 +108,9 @@ async def fail_over(there: Watched, random: chances.Random, how: str) -> tuple[i
         await asyncio.sleep(random.uniform(0.1, 0.5))
         if how != "killed":
             there.between.hold()
+            before = len(one.kept)
             await asyncio.sleep(random.uniform(0.02, 0.5))
+            await until(lambda: len(one.kept) > before + 3)  # that of which the replica does not hear
         if how == "deposed":
             await depose(there)
         else:
