@@ -38,8 +38,8 @@ ROOMS = """
     stores/_only_node.py stores/_doubles.py stores/_waiting.py stores/_blocked.py stores/_served.py stores/memory.py
     stores/__init__.py
     executors/loop.py
-    stores/_durable/__init__.py stores/_durable/rows.py stores/records.py stores/_durable/marred.py
-    stores/_durable/orders.py
+    stores/_durable/__init__.py stores/_durable/admission.py
+    stores/_durable/rows.py stores/records.py stores/_durable/marred.py stores/_durable/orders.py
     stores/_durable/tasks.py stores/_durable/steps.py stores/_durable/recent.py stores/_durable/held.py
     stores/_durable/known.py stores/_durable/unread.py
     stores/_durable/company.py stores/_durable/answers.py stores/_durable/arrivals.py

@@ -7,9 +7,10 @@ from typing import Any
 
 from asyncsched.deadlines import lapse
 from asyncsched.run import RunStatus, Settled
+from asyncsched.stores._durable.admission import PROMISE
 from asyncsched.stores._durable.orders import Claim
 from asyncsched.stores._durable.rows import COLUMNS, Row, bare_run, terms_of
-from asyncsched.stores._postgres.places import PROMISE, count_start
+from asyncsched.stores._postgres.places import count_start
 from asyncsched.stores._postgres.plain import WALL_US, Claimed, is_end
 from asyncsched.stores._postgres.rescue import LOST_LIMIT
 from asyncsched.stores._postgres.roster import RUNNING

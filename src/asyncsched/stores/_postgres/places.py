@@ -1,4 +1,4 @@
-"""Which runs of a key have a place and may start, within a transaction: the rules of ``limits``, on rows.
+"""Which runs of a key have a place and may start, within a transaction: ``Admission``, on rows.
 
 Whoever looks at a key here has its lock.
 """
@@ -6,60 +6,34 @@ Whoever looks at a key here has its lock.
 from __future__ import annotations
 
 import json
-from collections import deque
 from collections.abc import Iterable
 
 from asyncsched import crash_points
 from asyncsched.limits import Rate
-from asyncsched.run import Terms
+from asyncsched.stores._durable.admission import Admission, Starts
 from asyncsched.stores._durable.rows import QUEUED, READY, terms_of
 from asyncsched.stores._postgres.transaction import Transaction, of_key
 
-# Flags of a run: it has one of the places of its key; a start has been promised to it by the rate.
-PLACE, PROMISE = 1, 2
 _AT_ONCE = 64
 
 
-class _Starts:
-    """What is known of the starts under one key: as many of the latest as its rates look back at."""
+async def _starts_of(db: Transaction, key: str) -> Starts:
+    """Those that are kept of the key."""
+    starts = Starts()
+    found = await db.row("SELECT starts, count, period, wake_at FROM asyncsched.keys WHERE key = $1", key)
+    if found is not None:
+        text, count, period_us, wake_us = found
+        starts.know(json.loads(text), count, period_us, wake_us)
+    return starts
 
-    def __init__(self, key: str) -> None:
-        self._key = key
-        self.known = False
-        self.count = self.period_us = 0
-        self.wake_us: int | None = None
-        self.starts: deque[int] = deque(maxlen=0)
 
-    @classmethod
-    async def of(cls, db: Transaction, key: str) -> _Starts:
-        """As they are kept."""
-        starts = cls(key)
-        found = await db.row("SELECT starts, count, period, wake_at FROM asyncsched.keys WHERE key = $1", key)
-        if found is not None:
-            starts.known = True
-            text, starts.count, starts.period_us, starts.wake_us = found
-            starts.starts = deque(json.loads(text), starts.count)
-        return starts
-
-    def next_us(self, rate: Rate, now_us: int, promised: int) -> int | None:
-        """When one more may start; ``None``: not before one that was promised a start has had it."""
-        if self.count < rate.count:
-            self.count = rate.count
-            self.starts = deque(self.starts, rate.count)
-        self.period_us = max(self.period_us, rate.period_us)
-        return rate.next_us(self.starts, now_us, promised)
-
-    async def save(self, db: Transaction) -> None:
-        last_us = self.starts[-1] if self.starts else None
-        row = (self._key, json.dumps(list(self.starts)), self.count, self.period_us, last_us, self.wake_us)
-        await db.execute(
-            "INSERT INTO asyncsched.keys (key, starts, count, period, last_at, wake_at) "
-            "VALUES ($1, $2, $3, $4, $5, $6) "
-            "ON CONFLICT (key) DO UPDATE SET starts = excluded.starts, count = excluded.count, "
-            "period = excluded.period, last_at = excluded.last_at, wake_at = excluded.wake_at",
-            *row,
-        )
-        self.known = True
+async def _save(db: Transaction, key: str, starts: Starts) -> None:
+    await db.execute(
+        "INSERT INTO asyncsched.keys (key, starts, count, period, last_at, wake_at) VALUES ($1, $2, $3, $4, $5, $6) "
+        "ON CONFLICT (key) DO UPDATE SET starts = excluded.starts, count = excluded.count, "
+        "period = excluded.period, last_at = excluded.last_at, wake_at = excluded.wake_at",
+        *(key, starts.text, starts.count, starts.period_us, starts.last_us, starts.wake_us),
+    )
 
 
 async def pass_on(db: Transaction, keys: Iterable[str]) -> None:
@@ -71,45 +45,34 @@ async def pass_on(db: Transaction, keys: Iterable[str]) -> None:
 
 
 async def _pass_on(db: Transaction, key: str) -> None:
-    now_us = db.now_us
     (held,) = await db.rows(
         "SELECT coalesce(sum(holds & 1), 0)::bigint, coalesce(sum((holds & 2) / 2), 0)::bigint FROM asyncsched.runs "
         "WHERE limit_key = $1 AND holds <> 0",
         key,
     )
     places, promised = held
-    starts: _Starts | None = None
+    admission = Admission(places, promised, db.now_us)
+    starts: Starts | None = None
     waits = True
     while waits and (waiting := await _waiting(db, key)):
         ready = []
         for run_id, holds, text in waiting:
             terms = terms_of(text)
-            bounded = terms.limit is not None and not holds & PLACE
-            if bounded and terms.limit is not None and places >= terms.limit:
+            if admission.full(terms, holds):
                 waits = False
                 break
             if terms.rate is not None:
-                if starts is None:
-                    starts = await _Starts.of(db, key)
-                    starts.wake_us = None
-                next_us = starts.next_us(terms.rate, now_us, promised)
-                if next_us is None or next_us > now_us:
-                    starts.wake_us = next_us
+                starts = starts or await _starts_of(db, key)
+                if admission.early(terms.rate, starts):
                     waits = False
                     break
-                promised += 1
-            places += bounded
-            ready.append((_flags(terms, holds), run_id))
+            ready.append((admission.admit(terms, holds), run_id))
         await db.many(f"UPDATE asyncsched.runs SET state = {READY}, holds = $1 WHERE id = $2", ready)
         waits = waits and len(waiting) == _AT_ONCE
     if starts is None:  # nobody waits for the rate
         await db.execute("UPDATE asyncsched.keys SET wake_at = NULL WHERE key = $1 AND wake_at IS NOT NULL", key)
     elif starts.known or starts.wake_us is not None:
-        await starts.save(db)
-
-
-def _flags(terms: Terms, holds: int) -> int:
-    return holds | (PLACE if terms.limit is not None else 0) | (PROMISE if terms.rate is not None else 0)
+        await _save(db, key, starts)
 
 
 async def _waiting(db: Transaction, key: str) -> list[tuple[str, int, str | None]]:
@@ -125,10 +88,9 @@ async def _waiting(db: Transaction, key: str) -> list[tuple[str, int, str | None
 
 async def count_start(db: Transaction, key: str, rate: Rate) -> None:
     """Count the start of a run that was ready by its rate."""
-    starts = await _Starts.of(db, key)
-    starts.next_us(rate, db.now_us, 0)  # it looks back as far as the rate does
-    starts.starts.append(db.now_us)
-    await starts.save(db)
+    starts = await _starts_of(db, key)
+    starts.add_start(rate, db.now_us)
+    await _save(db, key, starts)
 
 
 @crash_points.unit("wake")

@@ -12,11 +12,11 @@ from asyncsched import crash_points
 from asyncsched.again import dump_error
 from asyncsched.deadlines import lapse, lapses_us
 from asyncsched.run import RunStatus
+from asyncsched.stores._durable.admission import PROMISE
 from asyncsched.stores._durable.marred import EARLIEST_US, LATEST_US, PARKED_AS
 from asyncsched.stores._durable.orders import LOST_LIMIT, Claim
 from asyncsched.stores._durable.rows import Row, bare_run
 from asyncsched.stores._redis.link import Link
-from asyncsched.stores._redis.places import PROMISE
 from asyncsched.stores._redis.records import (
     DELAYED,
     PARKED,

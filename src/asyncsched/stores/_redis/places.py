@@ -9,26 +9,21 @@ from collections.abc import Sequence
 from typing import Any
 
 from asyncsched.limits import Rate
-from asyncsched.run import Terms
+from asyncsched.stores._durable.admission import PLACE, PROMISE, Admission, Starts
 from asyncsched.stores._durable.marred import EARLIEST_US, LATEST_US
 from asyncsched.stores._redis.link import PAGE
 from asyncsched.stores._redis.records import QUEUED, by_priority, count_said
 from asyncsched.stores._redis.transaction import Transaction
 
-# Flags of a run: it has one of the places of its key; a start has been promised to it by the rate.
-PLACE, PROMISE = 1, 2
 
-
-class Key:
+class Key(Starts):
     """What is known of one limit key: its latest starts, who has a place, who waits."""
 
     def __init__(self, unit: Transaction, name: str) -> None:
+        super().__init__()
         self._unit = unit
         self.name = name
-        self.known = self.changed = self.moved = False
-        self.count = self.period_us = 0
-        self.wake_us: int | None = None
-        self.starts: deque[int] = deque(maxlen=0)
+        self.changed = self.moved = False
         self.holders: dict[str, int] = {}
         self._waiting: deque[tuple[str, str]] = deque()
         self._extra: list[tuple[str, str]] = []
@@ -36,7 +31,7 @@ class Key:
         self._read = 0
         self._more = True
 
-    def know(self, said: Any) -> None:
+    def learn(self, said: Any) -> None:
         """Know what was read: what is kept, who holds a place, the first who wait, and these runs."""
         fields, holders, members, runs = ([*part] for part in said)
         kept = dict(zip(fields[::2], fields[1::2], strict=True))
@@ -45,10 +40,9 @@ class Key:
         self.holders = {run_id: count_said(flags) & (PLACE | PROMISE) for run_id, flags in pairs}
         self.moved = "moved" in kept  # it is being renamed: nobody passes here
         if "starts" in kept:
-            self.known = True
-            self.count, self.period_us = count_said(kept.get("count")), count_said(kept.get("period"))
-            self.starts = deque(_instants(kept["starts"]), self.count)
-            self.wake_us = count_said(kept["wake_at"]) if "wake_at" in kept else None
+            wake_us = count_said(kept["wake_at"]) if "wake_at" in kept else None
+            count, period_us = count_said(kept.get("count")), count_said(kept.get("period"))
+            self.know(_instants(kept["starts"]), count, period_us, wake_us)
         self._take(members)
         self._unit.know([member.partition(":")[2] for member in members], runs)
 
@@ -104,18 +98,9 @@ class Key:
             del self.holders[run_id]
             self._unit.call("HDEL", f"h:{self.name}", run_id)
 
-    def next_us(self, rate: Rate, now_us: int, promised: int) -> int | None:
-        """When one more may start; ``None``: not before one that was promised a start has had it."""
-        if self.count < rate.count:
-            self.count = rate.count
-            self.starts = deque(self.starts, rate.count)
-        self.period_us = max(self.period_us, rate.period_us)
-        return rate.next_us(self.starts, now_us, promised)
-
     def start(self, rate: Rate) -> None:
         """Count a start, now."""
-        self.next_us(rate, self._unit.now_us, 0)  # it looks back as far as the rate does
-        self.starts.append(self._unit.now_us)
+        self.add_start(rate, self._unit.now_us)
         self.save()
 
     def set_back(self) -> None:
@@ -127,7 +112,7 @@ class Key:
         """Write what is known of the starts, and when that is to be looked at."""
         unit, name = self._unit, self.name
         self.known = self.changed = True
-        said = ["starts", json.dumps(list(self.starts)), "count", self.count, "period", self.period_us]
+        said = ["starts", self.text, "count", self.count, "period", self.period_us]
         unit.call("HSET", f"k:{name}", *said)
         if self.wake_us is None:
             unit.call("HDEL", f"k:{name}", "wake_at")
@@ -137,8 +122,7 @@ class Key:
 
     def note_instants(self) -> None:
         """Note when what is known of the starts is to be looked at; nothing, where nothing is known."""
-        unit, name = self._unit, self.name
-        last_us = self.starts[-1] if self.starts else None
+        unit, name, last_us = self._unit, self.name, self.last_us
         fades_us = None
         if self.known and self.wake_us is None:
             fades_us = unit.now_us if last_us is None else last_us + self.period_us
@@ -150,7 +134,7 @@ class Key:
 
     async def fade(self) -> None:
         """Forget starts that matter no more."""
-        last_us = self.starts[-1] if self.starts else None
+        last_us = self.last_us
         if self.wake_us is None and (last_us is None or last_us + self.period_us <= self._unit.now_us):
             self._unit.call("HDEL", f"k:{self.name}", "starts", "count", "period")
             for zset in ("klast", "kfade"):
@@ -175,39 +159,28 @@ async def pass_on(unit: Transaction, key: Key) -> None:
         return
     places = sum(flags & PLACE for flags in key.holders.values())
     promised = sum(flags & PROMISE for flags in key.holders.values()) // PROMISE
-    rated, wake_us = False, None
+    admission = Admission(places, promised, unit.now_us)
+    rated, waited = False, key.wake_us is not None
+    key.wake_us = None
     while (run_id := await key.foremost()) is not None:
         kept = await unit.run(run_id)
         if kept is None or kept.state != QUEUED:  # it was not put there by us
             key.forget(run_id)
             continue
         terms, holds = kept.terms, key.holders.get(run_id, 0)
-        bounded = terms.limit is not None and not holds & PLACE
-        if bounded and terms.limit is not None and places >= terms.limit:
+        if admission.full(terms, holds):
             break
         if terms.rate is not None:
             rated = True
-            next_us = key.next_us(terms.rate, unit.now_us, promised)
-            if next_us is None or next_us > unit.now_us:
-                wake_us = next_us
+            if admission.early(terms.rate, key):
                 break
-            promised += 1
-        places += bounded
         key.remove(run_id)
-        key.hold(run_id, _flags(terms, holds))
+        key.hold(run_id, admission.admit(terms, holds))
         unit.change("set", run_id, [], [], ("ready", terms.queue, by_priority(terms, kept.row.due_at)))
         kept.state = "0"
-    if rated:
-        key.wake_us = wake_us
-        if key.known or wake_us is not None:
-            key.save()
-    elif key.wake_us is not None:  # nobody waits for the rate
-        key.wake_us = None
+    # Where nobody waits for the rate any more, that is to be known.
+    if (rated and (key.known or key.wake_us is not None)) or (waited and not rated):
         key.save()
-
-
-def _flags(terms: Terms, holds: int) -> int:
-    return holds | (PLACE if terms.limit is not None else 0) | (PROMISE if terms.rate is not None else 0)
 
 
 def _instants(text: str) -> list[int]:

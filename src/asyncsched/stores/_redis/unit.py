@@ -66,7 +66,7 @@ class Unit(Transaction):
     def know_key(self, name: str, said: Any) -> Key:
         """Know a limit key as it was read."""
         found = self._keys[name] = Key(self, name)
-        found.know(said)
+        found.learn(said)
         return found
 
     def touch(self, name: str) -> None:

@@ -11,9 +11,10 @@ from asyncsched import crash_points
 from asyncsched.again import dump_error
 from asyncsched.deadlines import lapse
 from asyncsched.run import RunStatus, Settled
+from asyncsched.stores._durable.admission import PROMISE
 from asyncsched.stores._durable.orders import LOST_LIMIT, Claim
 from asyncsched.stores._durable.rows import COLUMNS, Row, bare_run, terms_of
-from asyncsched.stores._sqlite.places import PROMISE, count_start, next_us, wake
+from asyncsched.stores._sqlite.places import count_start, next_us, wake
 from asyncsched.stores._sqlite.unit import Unit, upstreams_of
 
 _PENDING = RunStatus.PENDING.value

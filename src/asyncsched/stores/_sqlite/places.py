@@ -1,52 +1,33 @@
-"""Which runs of a key have a place and may start, within a transaction: the rules of ``limits``, on rows."""
+"""Which runs of a key have a place and may start, within a transaction: ``Admission``, on rows."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections import deque
 from collections.abc import Iterable
 
 from asyncsched import crash_points
 from asyncsched.limits import Rate
-from asyncsched.run import Terms
+from asyncsched.stores._durable.admission import Admission, Starts
 from asyncsched.stores._durable.rows import QUEUED, READY, terms_of
 
-# Flags of a run: it has one of the places of its key; a start has been promised to it by the rate.
-PLACE, PROMISE = 1, 2
 _AT_ONCE = 64
 
 
-class _Starts:
-    """What is known of the starts under one key: as many of the latest as its rates look back at."""
+def _starts_of(db: sqlite3.Connection, key: str) -> Starts:
+    """Those that are kept of the key."""
+    starts = Starts()
+    found = db.execute("SELECT starts, count, period, wake_at FROM asyncsched_keys WHERE key = ?", (key,)).fetchone()
+    if found is not None:
+        text, count, period_us, wake_us = found
+        starts.know(json.loads(text), count, period_us, wake_us)
+    return starts
 
-    def __init__(self, db: sqlite3.Connection, key: str) -> None:
-        self._db = db
-        self._key = key
-        found = db.execute(
-            "SELECT starts, count, period, wake_at FROM asyncsched_keys WHERE key = ?", (key,)
-        ).fetchone()
-        self.known = found is not None
-        starts, count, period_us, wake_us = found or ("[]", 0, 0, None)
-        self.count: int = count
-        self.period_us: int = period_us
-        self.wake_us: int | None = wake_us
-        self.starts: deque[int] = deque(json.loads(starts), self.count)
 
-    def next_us(self, rate: Rate, now_us: int, promised: int) -> int | None:
-        """When one more may start; ``None``: not before one that was promised a start has had it."""
-        if self.count < rate.count:
-            self.count = rate.count
-            self.starts = deque(self.starts, rate.count)
-        self.period_us = max(self.period_us, rate.period_us)
-        return rate.next_us(self.starts, now_us, promised)
-
-    def save(self) -> None:
-        last_us = self.starts[-1] if self.starts else None
-        row = (self._key, json.dumps(list(self.starts)), self.count, self.period_us, last_us, self.wake_us)
-        columns = "(key, starts, count, period, last_at, wake_at)"
-        self._db.execute(f"INSERT OR REPLACE INTO asyncsched_keys {columns} VALUES (?, ?, ?, ?, ?, ?)", row)
-        self.known = True
+def _save(db: sqlite3.Connection, key: str, starts: Starts) -> None:
+    row = (key, starts.text, starts.count, starts.period_us, starts.last_us, starts.wake_us)
+    columns = "(key, starts, count, period, last_at, wake_at)"
+    db.execute(f"INSERT OR REPLACE INTO asyncsched_keys {columns} VALUES (?, ?, ?, ?, ?, ?)", row)
 
 
 def pass_on(db: sqlite3.Connection, keys: Iterable[str], now_us: int) -> None:
@@ -61,38 +42,28 @@ def _pass_on(db: sqlite3.Connection, key: str, now_us: int) -> None:
         "WHERE limit_key = ? AND holds != 0",
         (key,),
     ).fetchone()
-    starts: _Starts | None = None
+    admission = Admission(places, promised, now_us)
+    starts: Starts | None = None
     waits = True
     while waits and (waiting := _waiting(db, key)):
         ready = []
         for seq, holds, text in waiting:
             terms = terms_of(text)
-            bounded = terms.limit is not None and not holds & PLACE
-            if bounded and terms.limit is not None and places >= terms.limit:
+            if admission.full(terms, holds):
                 waits = False
                 break
             if terms.rate is not None:
-                if starts is None:
-                    starts = _Starts(db, key)
-                    starts.wake_us = None
-                next_us = starts.next_us(terms.rate, now_us, promised)
-                if next_us is None or next_us > now_us:
-                    starts.wake_us = next_us
+                starts = starts or _starts_of(db, key)
+                if admission.early(terms.rate, starts):
                     waits = False
                     break
-                promised += 1
-            places += bounded
-            ready.append((READY, _flags(terms, holds), seq))
+            ready.append((READY, admission.admit(terms, holds), seq))
         db.executemany("UPDATE asyncsched_runs SET state = ?, holds = ? WHERE seq = ?", ready)
         waits = waits and len(waiting) == _AT_ONCE
     if starts is None:  # nobody waits for the rate
         db.execute("UPDATE asyncsched_keys SET wake_at = NULL WHERE key = ? AND wake_at IS NOT NULL", (key,))
     elif starts.known or starts.wake_us is not None:
-        starts.save()
-
-
-def _flags(terms: Terms, holds: int) -> int:
-    return holds | (PLACE if terms.limit is not None else 0) | (PROMISE if terms.rate is not None else 0)
+        _save(db, key, starts)
 
 
 def _waiting(db: sqlite3.Connection, key: str) -> list[tuple[int, int, str | None]]:
@@ -106,10 +77,9 @@ def _waiting(db: sqlite3.Connection, key: str) -> list[tuple[int, int, str | Non
 
 def count_start(db: sqlite3.Connection, key: str, rate: Rate, now_us: int) -> None:
     """Count the start of a run that was ready by its rate."""
-    starts = _Starts(db, key)
-    starts.next_us(rate, now_us, 0)  # it looks back as far as the rate does
-    starts.starts.append(now_us)
-    starts.save()
+    starts = _starts_of(db, key)
+    starts.add_start(rate, now_us)
+    _save(db, key, starts)
 
 
 def wake(db: sqlite3.Connection, now_us: int) -> None:
