@@ -33,6 +33,7 @@ from benchmarks.durable import timed
 from benchmarks.measures import Found
 from benchmarks.postgres_bare import Bare, Trials, cpu_s
 from benchmarks.sizes import Sizes
+from benchmarks.work import idler, nothing, registry_of
 
 _numbers = count()
 _SETTINGS = {
@@ -105,7 +106,7 @@ class Ours(Trials):
         number = self.sizes.drained
         async with _backlog(self._store(), number) as store:
             pass
-        registry, _work = _registry(number)
+        registry, _work = registry_of(number)
         again = self._store(store._address.schema)
         scheduler = Scheduler(again, registry=registry, tz="UTC", stall_warning=None, max_running=size)
 
@@ -126,7 +127,7 @@ class Ours(Trials):
 
     async def submits(self) -> Found:
         number = self.sizes.durable
-        async with _idler(self._store()) as work:
+        async with idler(self._store()) as work:
             alone_us = await timed(1, number // 4, lambda: work.submit(1))
             ten_us = await timed(10, number, lambda: work.submit(1))
             rows = [(one,) for one in range(1_000)]
@@ -138,7 +139,7 @@ class Ours(Trials):
     async def start(self) -> Found:
         """Submitted at a node that runs nothing, started at another one."""
         schema = f"bench{next(_numbers)}"
-        async with _idler(self._store(schema)) as work, _worker(self._store(schema)) as started:
+        async with idler(self._store(schema)) as work, _worker(self._store(schema)) as started:
             return {"start_ms": await self.median_ms(lambda: _started(work, started))}
 
     async def start_here(self) -> Found:
@@ -208,7 +209,7 @@ class Ours(Trials):
     async def _nodes(self, number: int) -> float:
         runs, store = self.sizes.drained, self._store()
         schema = store._address.schema
-        async with _idler(store, runs) as work, self.connection() as db:
+        async with idler(store, runs) as work, self.connection() as db:
             command = (sys.executable, "-m", "benchmarks.postgres_node", self.url, schema, str(runs))
             started = [await asyncio.create_subprocess_exec(*command) for _ in range(number)]
             try:
@@ -268,32 +269,10 @@ def delayed_runs(schema: str, number: int) -> str:
     )
 
 
-async def nothing() -> None:
-    """What tasks call that only have to run."""
-
-
-def _registry(kept: int) -> tuple[Registry, Any]:
-    registry = Registry()
-
-    @registry.task(id="work", history_limit=kept)
-    async def work(number: int) -> int:
-        return number
-
-    return registry, work
-
-
-@asynccontextmanager
-async def _idler(store: PostgresStore, kept: int = 100) -> AsyncIterator[Any]:
-    """A task at a node that runs nothing."""
-    registry, work = _registry(kept)
-    async with Scheduler(store, registry=registry, tz="UTC", stall_warning=None, queues=[]):
-        yield work
-
-
 @asynccontextmanager
 async def _backlog(store: PostgresStore, number: int) -> AsyncIterator[PostgresStore]:
     """A store that is open, with so many runs."""
-    async with _idler(store, number) as work:
+    async with idler(store, number) as work:
         await work.submit_many([(one,) for one in range(number)])
         yield store
 

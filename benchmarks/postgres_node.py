@@ -5,17 +5,14 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from asyncsched import Registry, Scheduler
+from asyncsched import Scheduler
 from asyncsched.stores.postgres import PostgresStore
+from benchmarks.work import registry_of
 
 
 def main() -> None:
     url, schema, kept = sys.argv[1:]
-    registry = Registry()
-
-    @registry.task(id="work", history_limit=int(kept))
-    async def work(number: int) -> int:
-        return number
+    registry, _work = registry_of(int(kept))
 
     async def serve() -> None:
         store = PostgresStore(url, schema=schema)

@@ -29,6 +29,7 @@ from benchmarks import redis_peers
 from benchmarks.durable import timed
 from benchmarks.measures import Found
 from benchmarks.sizes import Sizes
+from benchmarks.work import idler, nothing, registry_of
 
 _numbers = count()
 _RAW_SUBMIT = """
@@ -116,10 +117,10 @@ class Bench:
     async def backlog(self, size: int) -> Found:
         """From entering a scheduler until all of the backlog has run and been recorded."""
         number, namespace = self._sizes.drained, f"bench{next(_numbers)}"
-        async with _idler(self._store(namespace), number) as work:
+        async with idler(self._store(namespace), number) as work:
             for start in range(0, number, _BATCH):
                 await work.submit_many([(one,) for one in range(start, min(number, start + _BATCH))])
-        registry, _work = _registry(number)
+        registry, _work = registry_of(number)
         store = self._store(namespace)
         scheduler = Scheduler(store, registry=registry, tz="UTC", stall_warning=None, max_running=size)
 
@@ -147,7 +148,7 @@ class Bench:
 
     async def submits(self) -> Found:
         number = self._sizes.durable
-        async with _idler(self._store()) as work:
+        async with idler(self._store()) as work:
             alone_us = await timed(1, number // 4, lambda: work.submit(1))
             begun = time.process_time()
             hundred_us = await timed(100, number, lambda: work.submit(1))
@@ -182,7 +183,7 @@ class Bench:
         namespace = f"bench{next(_numbers)}"
         async with _worker(self._store(namespace)) as (here, begun):
             here_ms = await self._starts(here, begun)
-            async with _idler(self._store(namespace)) as work:
+            async with idler(self._store(namespace)) as work:
                 return {"start_ms": here_ms, "start_elsewhere_ms": await self._starts(work, begun)}
 
     async def _starts(self, work: Any, begun: asyncio.Event) -> float:
@@ -209,32 +210,10 @@ class Bench:
             return {"idle_ms": (time.process_time() - begun) * 1e3 / self._sizes.idle_there_s}
 
 
-async def nothing() -> None:
-    """What tasks call that only have to be there."""
-
-
-def _registry(kept: int) -> tuple[Registry, Any]:
-    registry = Registry()
-
-    @registry.task(id="work", history_limit=kept)
-    async def work(number: int) -> int:
-        return number
-
-    return registry, work
-
-
 @asynccontextmanager
 async def _opened(store: RedisStore) -> AsyncIterator[RedisStore]:
     async with Scheduler(store, registry=Registry(), tz="UTC"):
         yield store
-
-
-@asynccontextmanager
-async def _idler(store: RedisStore, kept: int = 100) -> AsyncIterator[Any]:
-    """A task at a node that runs nothing."""
-    registry, work = _registry(kept)
-    async with Scheduler(store, registry=registry, tz="UTC", stall_warning=None, queues=[]):
-        yield work
 
 
 @asynccontextmanager

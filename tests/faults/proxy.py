@@ -12,11 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-_CHUNK = 65_536
+from .between import CHUNK, Between, standing
+
 _RST = struct.pack("ii", 1, 0)  # to close a socket that lingers for no time is to reset its connection
 
 
-class Proxy:
+class Proxy(Between):
     """Forwards from ``port`` of this machine to a Unix socket, on a thread with a loop of its own.
 
     up, down: whether what clients say, and what the server says, goes through; what does not is held, and new
@@ -29,26 +30,13 @@ class Proxy:
     """
 
     def __init__(self, target: Path) -> None:
-        self._target = target
+        super().__init__(target)
         self.up = self.down = True
         self.refusing = False
         self.rate: float | None = None
         self.loses: Callable[[bytes], bool] = lambda _said: False
         self.lost = self.made = 0
-        self.port = 0
         self._writers: set[asyncio.StreamWriter] = set()
-        self._loop = asyncio.new_event_loop()
-        self._ended = asyncio.Event()
-        self._started = threading.Event()
-        self._thread = threading.Thread(target=self._live, name="proxy", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-        assert self._started.wait(30)
-
-    def stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._ended.set)
-        self._thread.join(30)
 
     def cut(self) -> None:
         """Reset all connections that there are."""
@@ -59,7 +47,7 @@ class Proxy:
                 _reset(writer)
             done.set()
 
-        self._loop.call_soon_threadsafe(reset)
+        self.loop.call_soon_threadsafe(reset)
         assert done.wait(30)
 
     def hold(self, *, up: bool = True, down: bool = True) -> None:
@@ -72,29 +60,16 @@ class Proxy:
         self.refusing = False
         self.rate = None
 
-    def _live(self) -> None:
-        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
-            runner.run(self._serve())
-
-    async def _serve(self) -> None:
-        server = await asyncio.start_server(self._meet, "127.0.0.1", 0, limit=_CHUNK)
-        self.port = server.sockets[0].getsockname()[1]
-        self._started.set()
-        await self._ended.wait()
-        server.close()
+    def leave(self) -> None:
         for writer in list(self._writers):
             _reset(writer)
-        while left := asyncio.all_tasks() - {asyncio.current_task()}:
-            for task in left:
-                task.cancel()
-            await asyncio.wait(left)
 
-    async def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.refusing:
             _reset(writer)
             return
         try:
-            there, out = await asyncio.open_unix_connection(str(self._target), limit=_CHUNK)
+            there, out = await asyncio.open_unix_connection(str(self.target), limit=CHUNK)
         except OSError:
             _reset(writer)
             return
@@ -121,7 +96,7 @@ class Proxy:
         self, reader: Any, writer: Any, passes: Callable[[], bool], losing: asyncio.Event, *, asks: bool
     ) -> None:
         with contextlib.suppress(OSError):
-            while said := await reader.read(_CHUNK):
+            while said := await reader.read(CHUNK):
                 while not passes():
                     await asyncio.sleep(0.01)
                 if asks and self.loses(said):
@@ -150,9 +125,5 @@ def _reset(writer: asyncio.StreamWriter) -> None:
 @contextmanager
 def proxy(target: Path) -> Iterator[Proxy]:
     """A proxy in front of this socket, which is gone when the block is left."""
-    started = Proxy(target)
-    started.start()
-    try:
+    with standing(Proxy(target)) as started:
         yield started
-    finally:
-        started.stop()

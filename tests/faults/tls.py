@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 import ssl
 import subprocess
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-_CHUNK = 65_536
+from .between import CHUNK, Between, standing
+
 _WANTS_TLS = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
 """What a client of PostgreSQL says first, in plain text; the answer is one letter."""
 
@@ -52,50 +52,22 @@ class Authority:
         return context
 
 
-class _Terminator:
-    """Speaks TLS at ``port`` of this machine, and forwards to a Unix socket; on a thread with a loop of its own."""
+class _Terminator(Between):
+    """Speaks TLS with clients; ``asked``: once they have asked for it, as those of PostgreSQL do."""
 
     def __init__(self, target: Path, context: ssl.SSLContext, *, asked: bool) -> None:
-        self._target, self._context, self._asked = target, context, asked
-        self.port = 0
-        self._loop = asyncio.new_event_loop()
-        self._ended = asyncio.Event()
-        self._started = threading.Event()
-        self._thread = threading.Thread(target=self._live, name="tls", daemon=True)
+        super().__init__(target, None if asked else context)
+        self._later = context if asked else None
+        self.loop.set_exception_handler(lambda _loop, _said: None)  # whoever does not like the certificate hangs up
 
-    def start(self) -> None:
-        self._thread.start()
-        assert self._started.wait(30)
-
-    def stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._ended.set)
-        self._thread.join(30)
-
-    def _live(self) -> None:
-        self._loop.set_exception_handler(lambda _loop, _said: None)  # whoever does not like the certificate hangs up
-        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
-            runner.run(self._serve())
-
-    async def _serve(self) -> None:
-        context = None if self._asked else self._context
-        server = await asyncio.start_server(self._meet, "127.0.0.1", 0, ssl=context)
-        self.port = server.sockets[0].getsockname()[1]
-        self._started.set()
-        await self._ended.wait()
-        server.close()
-        while left := asyncio.all_tasks() - {asyncio.current_task()}:
-            for task in left:
-                task.cancel()
-            await asyncio.wait(left)
-
-    async def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            if self._asked:
+            if self._later is not None:
                 assert await reader.readexactly(len(_WANTS_TLS)) == _WANTS_TLS, "it is spoken to without TLS"
                 writer.write(b"S")
                 await writer.drain()
-                await writer.start_tls(self._context)
-            there, out = await asyncio.open_unix_connection(str(self._target))
+                await writer.start_tls(self._later)
+            there, out = await asyncio.open_unix_connection(str(self.target))
             pumps = [asyncio.create_task(_pump(reader, out)), asyncio.create_task(_pump(there, writer))]
             try:
                 await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
@@ -108,7 +80,7 @@ class _Terminator:
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     with contextlib.suppress(OSError):
-        while said := await reader.read(_CHUNK):
+        while said := await reader.read(CHUNK):
             writer.write(said)
             await writer.drain()
 
@@ -116,9 +88,5 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 @contextmanager
 def terminated(target: Path, context: ssl.SSLContext, *, asked: bool = False) -> Iterator[int]:
     """The port at which a server can be reached by TLS; ``asked``: as clients of PostgreSQL ask for it."""
-    started = _Terminator(target, context, asked=asked)
-    started.start()
-    try:
+    with standing(_Terminator(target, context, asked=asked)) as started:
         yield started.port
-    finally:
-        started.stop()
