@@ -129,10 +129,11 @@ def test_next_lists_the_fires_of_all_tasks_in_order(command) -> None:
 
 
 def test_next_shows_ten_or_as_many_as_are_asked_for(command) -> None:
-    assert len(command("next", "app").out.splitlines()) == 10
-    shown = command("next", "app", "-n", "2").out.splitlines()
-    assert [line.split("  ")[-1] for line in shown if "fetch" in line][:1] == ["in 1h"]
-    assert len(shown) == 2
+    ten = command("next", "app").out.splitlines()
+    assert len(ten) == 10
+    # Which task is first depends on the time of day at which the test runs; when fetch is due does not.
+    assert [line.split("  ")[-1] for line in ten if "fetch" in line][:1] == ["in 1h"]
+    assert len(command("next", "app", "-n", "2").out.splitlines()) == 2
 
 
 def test_next_knows_when_there_is_nothing_to_come(command, here) -> None:
