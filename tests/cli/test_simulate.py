@@ -132,7 +132,7 @@ def test_next_shows_ten_or_as_many_as_are_asked_for(command) -> None:
     ten = command("next", "app").out.splitlines()
     assert len(ten) == 10
     # Which task is first depends on the time of day at which the test runs; when fetch is due does not.
-    assert [line.split("  ")[-1] for line in ten if "fetch" in line][:1] == ["in 1h"]
+    assert [line.split("  ")[-1].strip() for line in ten if "fetch" in line][:1] == ["in 1h"]
     assert len(command("next", "app", "-n", "2").out.splitlines()) == 2
 
 
