@@ -40,6 +40,7 @@ ROOMS = """
     executors/loop.py
     stores/_durable/__init__.py stores/_durable/admission.py
     stores/_durable/rows.py stores/records.py stores/_durable/marred.py stores/_durable/orders.py
+    stores/_durable/lost.py stores/_durable/choice.py
     stores/_durable/tasks.py stores/_durable/steps.py stores/_durable/recent.py stores/_durable/held.py
     stores/_durable/known.py stores/_durable/unread.py
     stores/_durable/company.py stores/_durable/answers.py stores/_durable/arrivals.py
@@ -78,7 +79,7 @@ ROOMS = """
     stores/_redis/link.py stores/_redis/records.py
     stores/_redis/transaction.py stores/_redis/places.py stores/_redis/unit.py stores/_redis/tasks.py
     stores/_redis/lookups.py stores/_redis/acks.py stores/_redis/claims.py stores/_redis/graphs.py
-    stores/_redis/schema.py stores/_redis/roster.py
+    stores/_redis/schema.py stores/_redis/roster.py stores/_redis/stages.py
     stores/_redis/audit.py
     stores/_redis/renames.py stores/_redis/rescue.py stores/_redis/upkeep.py stores/_redis/beside.py
     stores/_redis/pulse.py stores/_redis/presence.py stores/_redis/exchange.py stores/_redis/graph_verbs.py

@@ -10,7 +10,6 @@ from asyncsched.stores._durable.rows import Row
 from asyncsched.stores._graphs import Met
 
 HISTORY_LIMIT = 100  # of tasks that were never declared
-LOST_LIMIT = 3
 
 
 class Needed(NamedTuple):

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from asyncsched.deadlines import lapse
 from asyncsched.run import RunStatus, Settled
 from asyncsched.stores._durable.admission import PROMISE
+from asyncsched.stores._durable.choice import Choice
+from asyncsched.stores._durable.lost import SUSPECT
 from asyncsched.stores._durable.orders import Claim
 from asyncsched.stores._durable.rows import COLUMNS, Row, bare_run, terms_of
 from asyncsched.stores._postgres.places import count_start
 from asyncsched.stores._postgres.plain import WALL_US, Claimed, is_end
-from asyncsched.stores._postgres.rescue import LOST_LIMIT
 from asyncsched.stores._postgres.roster import RUNNING
 from asyncsched.stores._postgres.transaction import Transaction, of_key
 from asyncsched.stores._postgres.unit import Unit, lock_runs
@@ -87,7 +88,7 @@ async def claim(db: Transaction, asked: Claim) -> Claimed:
     alive = await db.change(
         f"SELECT 1 FROM asyncsched.nodes WHERE id = $1 AND expires_at > {WALL_US} FOR KEY SHARE", asked.owner
     )
-    started, more = await _Choice(db, asked).carry_out() if alive else ([], False)
+    started, more = await _Claiming(db, asked).carry_out() if alive else ([], False)
     delayed, rated, lapses_us = await db.row(  # type: ignore[misc]
         "SELECT (SELECT min(due_at) FROM asyncsched.runs WHERE state = 2), "
         "(SELECT min(wake_at) FROM asyncsched.keys WHERE wake_at IS NOT NULL), "
@@ -97,71 +98,53 @@ async def claim(db: Transaction, asked: Claim) -> Claimed:
     return Claimed(more, bool(alive), db.now_us, next_us, lapses_us, started)
 
 
-class _Choice:
-    """Which of the runs that are ready a node gets."""
+class _Ready(NamedTuple):
+    """A run that may be claimed."""
+
+    id: str
+    queue: str
+    group: str | None
+    task: str
+    lost: int
+    terms: str | None
+
+
+class _Claiming:
+    """One claim: what is chosen, and who of that others have claimed meanwhile."""
 
     def __init__(self, db: Transaction, asked: Claim) -> None:
         self._db = db
         self._asked = asked
-        self._left = None if asked.queues is None else dict(asked.queues)
-        self._room = None if asked.groups is None else dict(asked.groups)
-        self._others: set[str] = set()
+        self._choice = Choice(asked)
         self._lost: set[str] = set()
-        """Those that others have claimed meanwhile."""
-        self._wary = False
 
     async def carry_out(self) -> tuple[list[Row], bool]:
         """The runs that were started, and whether there are more."""
-        db, asked = self._db, self._asked
-        unit = Unit(db)
+        choice, unit = self._choice, Unit(self._db)
         claimed: list[Row] = []
         more = False
-        while not more and (ready := await self._foremost(asked.limit - len(claimed) + 1)):
-            chosen, more = await self._choose(ready, claimed)
+        while not more and (ready := await self._foremost()):
+            if choice.doubts(ready):
+                choice.wary = await self._has_suspect()
+            chosen, more = choice.choose(ready)
             claimed += await self._start(unit, chosen)
             await unit.settle_keys()
         return claimed, more
 
-    async def _choose(self, ready: Sequence[Any], claimed: Sequence[Row]) -> tuple[list[tuple[str, str | None]], bool]:
-        """Those of the foremost that may be started, with their terms, and whether it ends with them."""
-        asked, left, room = self._asked, self._left, self._room
-        chosen: list[tuple[str, str | None]] = []
-        for run_id, queue, group, task, lost, terms in ready:
-            if not asked.serves(task):
-                self._others.add(task)
-                break
-            # It is started by itself: if this process then dies at once, no others are to be blamed.
-            suspect = lost >= LOST_LIMIT - 1
-            if len(claimed) + len(chosen) >= asked.limit or (suspect and (claimed or chosen)):
-                return chosen, True
-            if suspect and await self._has_suspect():
-                self._wary = True
-                break
-            if left is not None and left[queue] <= 0:
-                break
-            if room is not None and group in room:
-                if room[group] <= 0:
-                    break
-                room[group] -= 1
-            if left is not None:
-                left[queue] -= 1
-            chosen.append((run_id, terms))
-            if suspect:
-                return chosen, True
-        return chosen, False
-
-    async def _start(self, unit: Unit, chosen: Sequence[tuple[str, str | None]]) -> list[Row]:
+    async def _start(self, unit: Unit, chosen: Sequence[_Ready]) -> list[Row]:
         """Let these runs begin their next attempts at the node, in this order; those that others have not claimed."""
         if not chosen:
             return []
         db, asked = self._db, self._asked
-        bound = [terms_of(text) for _run_id, text in chosen if text is not None]
+        bound = [terms_of(one.terms) for one in chosen if one.terms is not None]
         await db.lock({of_key(terms.limit_key) for terms in bound if terms.limit_key is not None and terms.rate})
-        ids = [run_id for run_id, _terms in chosen]
-        found = await db.change(_START, asked.owner, asked.node, db.now_us, ids)
+        found = await db.change(_START, asked.owner, asked.node, db.now_us, [one.id for one in chosen])
         by_id = {row.id: row for row in map(Row._make, found)}
-        self._lost.update(run_id for run_id in ids if run_id not in by_id)
-        started = [by_id[run_id] for run_id in ids if run_id in by_id]
+        for one in chosen:
+            if one.id not in by_id:
+                self._lost.add(one.id)
+                self._choice.take(one.queue, one.group, -1)
+        started = [by_id[one.id] for one in chosen if one.id in by_id]
         for row in started:
             terms = terms_of(row.terms)
             if terms.rate is not None and terms.limit_key is not None:
@@ -173,27 +156,24 @@ class _Choice:
         """Whether the node runs something that has lost so many nodes that it is given up if it loses this one too."""
         found = await self._db.row(
             f"SELECT 1 FROM asyncsched.runs WHERE {RUNNING} AND owner = $1 AND lost >= $2 LIMIT 1",
-            *(self._asked.owner, LOST_LIMIT - 1),
+            *(self._asked.owner, SUSPECT),
         )
         return found is not None
 
-    async def _foremost(self, limit: int) -> list[Any]:
+    async def _foremost(self) -> list[_Ready]:
         """The first of the runs that are ready, of queues and groups that have room and of no other node's tasks."""
-        queues = await _queues(self._db) if self._left is None else _with_room(self._left)
-        full = [] if self._room is None else [group for group, free in self._room.items() if free <= 0]
-        return await self._db.rows(
+        choice = self._choice
+        queues = await _queues(self._db) if choice.queues is None else choice.queues
+        found = await self._db.rows(
             "SELECT f.id, f.queue, f.grouped, f.task, f.lost, f.terms FROM unnest($1::text[]) AS q(name) "
             "CROSS JOIN LATERAL (SELECT r.* FROM asyncsched.runs r WHERE r.state = 0 AND r.queue = q.name "
             "AND (r.grouped IS NULL OR r.grouped <> ALL($2::text[])) AND r.task <> ALL($3::text[]) "
-            f"AND r.id <> ALL($4::text[]) AND (r.lost < {LOST_LIMIT - 1} OR NOT $5::boolean) "
+            f"AND r.id <> ALL($4::text[]) AND (r.lost < {SUSPECT} OR NOT $5::boolean) "
             "ORDER BY r.priority DESC, r.due_at, r.seq LIMIT $6) AS f ORDER BY f.priority DESC, f.due_at, f.seq "
             "LIMIT $6",
-            *(queues, full, list(self._others), list(self._lost), self._wary, limit),
+            *(queues, choice.full, list(choice.others), list(self._lost), choice.wary, choice.limit + 1),
         )
-
-
-def _with_room(left: Mapping[str, int]) -> Collection[str]:
-    return [queue for queue, free in left.items() if free > 0]
+        return list(map(_Ready._make, found))
 
 
 async def _queues(db: Transaction) -> list[str]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from asyncsched import crash_points
-from asyncsched.again import dump_error
-from asyncsched.errors import RunFailed
 from asyncsched.run import RunStatus
-from asyncsched.stores._durable.rows import COLUMNS, PARKED, Row, ended_as, handed_back, terms_of
+from asyncsched.stores._durable.lost import let_go
+from asyncsched.stores._durable.rows import COLUMNS, PARKED, Row, terms_of
 from asyncsched.stores._postgres.connection import Database
 from asyncsched.stores._postgres.places import pass_on
 from asyncsched.stores._postgres.plain import WALL_US
@@ -16,8 +15,6 @@ from asyncsched.stores._postgres.roster import RUNNING, edit, strike
 from asyncsched.stores._postgres.transaction import Transaction
 from asyncsched.stores._postgres.unit import Unit, locks_of
 
-LOST_LIMIT = 3
-"""A run that has lost so many nodes is given up: it may be what kills them."""
 _AT_ONCE, _RUNS_AT_ONCE = 20, 200
 # While the server was down nobody could renew: from its start on each node has the time of a lease to do so.
 DEAD = (
@@ -118,13 +115,10 @@ async def _let_go(
     unit = Unit(db)
     for times, stop, *columns in found:
         row = Row._make(columns)
-        if stop is not None:
-            await unit.end(ended_as(row, RunStatus.CANCELLED, stop, db.now_us), "= 1")
-        elif lost and times + 1 >= LOST_LIMIT:
-            message = f"run {row.id} of {row.task!r} was given up: {times + 1} processes died while they ran it"
-            error = dump_error(RunFailed(message, run_id=row.id, reason="lost"))
-            await unit.end(ended_as(row, RunStatus.FAILED, "lost", db.now_us)._replace(error=error), "= 1")
+        after = let_go(row, db.now_us, stop, times + 1 if lost else None)
+        if after.status == RunStatus.PENDING.value:
+            await unit.admit(after)
         else:
-            await unit.admit(handed_back(row, db.now_us))
+            await unit.end(after, "= 1")
     await unit.close()
     return len(chosen)

@@ -13,8 +13,10 @@ from asyncsched.again import dump_error
 from asyncsched.deadlines import lapse, lapses_us
 from asyncsched.run import RunStatus
 from asyncsched.stores._durable.admission import PROMISE
+from asyncsched.stores._durable.choice import Choice
+from asyncsched.stores._durable.lost import SUSPECT
 from asyncsched.stores._durable.marred import EARLIEST_US, LATEST_US, PARKED_AS
-from asyncsched.stores._durable.orders import LOST_LIMIT, Claim
+from asyncsched.stores._durable.orders import Claim
 from asyncsched.stores._durable.rows import Row, bare_run
 from asyncsched.stores._redis.link import Link
 from asyncsched.stores._redis.records import (
@@ -150,8 +152,8 @@ async def _lapse(unit: Unit, run_id: str) -> Row | None:
 # -- claims
 
 
-class Choice:
-    """Which of the runs that are ready a node gets.
+class Claiming:
+    """One claim: what is seen to be ready, and what of that is chosen and begins.
 
     served: tasks that it serves, not necessarily all: their runs begin at once where there is nothing to decide.
     """
@@ -162,22 +164,18 @@ class Choice:
         self._served = json.dumps(served)
         self.decided = False
         """Whether runs have begun after the last look."""
-        self._left = None if asked.queues is None else dict(asked.queues)
-        self._room = None if asked.groups is None else dict(asked.groups)
-        self._others: set[str] = set()
-        self._wary = False
+        self._choice = Choice(asked)
         self._has_suspect: bool | None = None
         self.claimed: list[Kept] = []
 
     def looking(self) -> list[Any]:
         """What a look is given."""
-        queues = None if self._left is None else [queue for queue, left in self._left.items() if left > 0]
-        full = [] if self._room is None else [group for group, left in self._room.items() if left <= 0]
-        limit = self._asked.limit - len(self.claimed)
-        texts = [_json_of(said) for said in (queues, full, sorted(self._others))]
-        too_lost = LOST_LIMIT - 1 if self._wary else _ANY
+        choice = self._choice
+        limit = choice.limit
+        texts = [_json_of(said) for said in (choice.queues, choice.full, sorted(choice.others))]
+        too_lost = SUSPECT if choice.wary else _ANY
         asked = [min(limit + 1, _AT_ONCE), *texts, too_lost, self._asked.owner, PARKED_AS]
-        return [*asked, limit, self._asked.node, self._served, *map(_json_of, (self._left, self._room)), LOST_LIMIT - 1]
+        return [*asked, limit, self._asked.node, self._served, *map(_json_of, (choice.left, choice.room)), SUSPECT]
 
     async def look(self, said: list[Any] | None = None) -> Seen:
         """What is ready, and what else is to be done; what needs no decision has begun.
@@ -201,17 +199,16 @@ class Choice:
         """Count what a look let begin."""
         for run_id, queue, group, said in seen.started:
             self.claimed.append(begun_of(said, run_id))
-            if self._left is not None:
-                self._left[queue] -= 1
-            if self._room is not None and group in self._room:
-                self._room[group] -= 1
+            self._choice.take(queue, group)
 
     async def carry_out(self, seen: Seen) -> tuple[Seen, bool]:
         """Start as many as may be started; the last look, and whether there are more."""
         more = False
         while seen.alive and seen.ready and not more:
             before = len(self.claimed)
-            chosen, more = await self._choose(seen.ready)
+            if self._choice.doubts(seen.ready):
+                self._choice.wary = await self._runs_suspect()
+            chosen, more = self._choice.choose(seen.ready)
             self.decided = self.decided or bool(chosen)
             await self._start(chosen)
             if len(self.claimed) - before < len(chosen):  # others were faster, which leaves room for what is behind
@@ -227,40 +224,12 @@ class Choice:
         whole = len(chosen) == len(seen.ready) and found < min(self._asked.limit + 1, _AT_ONCE)
         return not whole or any(one.rated for one in chosen)
 
-    async def _choose(self, ready: Sequence[Ready]) -> tuple[list[Ready], bool]:
-        """Those of the foremost that may be started, and whether it ends with them."""
-        left, room = self._left, self._room
-        chosen: list[Ready] = []
-        for one in ready:
-            if not self._asked.serves(one.task):
-                self._others.add(one.task)
-                break
-            # It is started by itself: if this process then dies at once, no others are to be blamed.
-            suspect = one.lost >= LOST_LIMIT - 1
-            if len(self.claimed) + len(chosen) >= self._asked.limit or (suspect and (self.claimed or chosen)):
-                return chosen, True
-            if suspect and await self._runs_suspect():
-                self._wary = True
-                break
-            if left is not None and left[one.queue] <= 0:
-                break
-            if room is not None and one.group is not None and one.group in room:
-                if room[one.group] <= 0:
-                    break
-                room[one.group] -= 1
-            if left is not None:
-                left[one.queue] -= 1
-            chosen.append(one)
-            if suspect:
-                return chosen, True
-        return chosen, False
-
     async def _runs_suspect(self) -> bool:
         """Whether the node runs something that has lost so many nodes that it is given up if it loses this one too."""
         if self._has_suspect is None:
             (ids,) = await self._link.ask(("SMEMBERS", f"o:{self._asked.owner}"))
             lost = await self._link.ask(*(("HGET", f"r:{run_id}", "lost") for run_id in ids))
-            self._has_suspect = any(int(times or 0) >= LOST_LIMIT - 1 for times in lost)
+            self._has_suspect = any(int(times or 0) >= SUSPECT for times in lost)
         return self._has_suspect
 
     async def _start(self, chosen: Sequence[Ready]) -> None:
@@ -279,11 +248,8 @@ class Choice:
         for one in chosen:
             if one.id in started:
                 self.claimed.append(started[one.id])
-                continue
-            if self._left is not None:  # somebody else was faster
-                self._left[one.queue] += 1
-            if self._room is not None and one.group is not None and one.group in self._room:
-                self._room[one.group] += 1
+            else:  # somebody else was faster
+                self._choice.take(one.queue, one.group, -1)
 
     def _starting(self, one: Ready) -> Changes:
         checks = [("alive", self._asked.owner), ("field", f"r:{one.id}", "state", READY)]

@@ -14,7 +14,7 @@ from asyncsched.stores._base import Ack, Cycled
 from asyncsched.stores._durable.orders import Claim
 from asyncsched.stores._durable.rows import Row, settled_row
 from asyncsched.stores._redis.acks import acknowledge, is_plain, missed_of, plain_ends
-from asyncsched.stores._redis.claims import TOGETHER, Choice, Seen, do_chores, park
+from asyncsched.stores._redis.claims import TOGETHER, Claiming, Seen, do_chores, park
 from asyncsched.stores._redis.link import Link
 from asyncsched.stores._redis.lookups import kept_among, upstreams_of
 from asyncsched.stores._redis.presence import Presence
@@ -54,12 +54,12 @@ class ExchangeDesk(Presence):
         if self._unsure:
             await self._release(link)
         asked = Claim(self._id, self._node, self._claimable(limit), queues, groups, self.serves)
-        choice = Choice(link, asked, [task for task in self._served if asked.serves(task)])
-        accepted, lapsed, look = await self._settle(acks, choice)
+        claiming = Claiming(link, asked, [task for task in self._served if asked.serves(task)])
+        accepted, lapsed, look = await self._settle(acks, claiming)
         try:
-            seen, more = await self._claim(choice, lapsed, look)
-            self._check_trust(choice.claimed)
-            rows = [kept.row for kept in choice.claimed]
+            seen, more = await self._claim(claiming, lapsed, look)
+            self._check_trust(claiming.claimed)
+            rows = [kept.row for kept in claiming.claimed]
             upstreams = await upstreams_of(link, rows)
         except BaseException as error:
             self._unsure = True
@@ -74,7 +74,7 @@ class ExchangeDesk(Presence):
         if accepted or lapsed or rows:
             self._changed()
         unreadable: list[tuple[Row, str]] = []
-        wrong = {kept.row.id: kept.wrong for kept in choice.claimed if kept.wrong is not None}
+        wrong = {kept.row.id: kept.wrong for kept in claiming.claimed if kept.wrong is not None}
         over = self._lapsed(lapsed)
         started = self._begin_all(rows, upstreams, unreadable, wrong)
         next_us = seen.now_us if more else seen.next_us
@@ -109,23 +109,23 @@ class ExchangeDesk(Presence):
         while len(self._served) > _SERVED:
             del self._served[next(iter(self._served))]
 
-    async def _claim(self, choice: Choice, lapsed: list[Row], look: Seen | StoreError | None) -> tuple[Seen, bool]:
+    async def _claim(self, claiming: Claiming, lapsed: list[Row], look: Seen | StoreError | None) -> tuple[Seen, bool]:
         """See to what time has brought, then start what is ready."""
         if isinstance(look, StoreError):
             raise look
-        seen = look or await choice.look()
+        seen = look or await claiming.look()
         for _ in range(_ROUNDS):
             if not seen.has_chores:
                 break
             lapsed += await do_chores(self._server, seen)
-            seen = await choice.look()
-        seen, more = await choice.carry_out(seen)
-        if choice.decided and seen.lapses_us is not None:  # that may be one of those that were claimed
-            seen = (await choice.look())._replace(alive=seen.alive)
+            seen = await claiming.look()
+        seen, more = await claiming.carry_out(seen)
+        if claiming.decided and seen.lapses_us is not None:  # that may be one of those that were claimed
+            seen = (await claiming.look())._replace(alive=seen.alive)
         return seen, more
 
     async def _settle(
-        self, acks: Sequence[Ack], choice: Choice
+        self, acks: Sequence[Ack], claiming: Claiming
     ) -> tuple[list[Ack], list[Row], Seen | StoreError | None]:
         """Acknowledge; which counted, which runs ended instead of waiting, and what a look has found or met meanwhile.
 
@@ -137,7 +137,7 @@ class ExchangeDesk(Presence):
         look: Seen | StoreError | None = None
         try:
             if together:
-                missed, look = await self._end_and_look(rows, choice)
+                missed, look = await self._end_and_look(rows, claiming)
                 counted = {place: False for place in range(len(rows)) if place not in missed}
             else:
                 ends = [place for place, row in enumerate(rows) if is_plain(row)]
@@ -155,12 +155,12 @@ class ExchangeDesk(Presence):
         self._doubtful = frozenset()
         return self._settled(acks, counted), lapsed, look
 
-    async def _end_and_look(self, rows: Sequence[Row], choice: Choice) -> tuple[set[int], Seen | StoreError]:
+    async def _end_and_look(self, rows: Sequence[Row], claiming: Claiming) -> tuple[set[int], Seen | StoreError]:
         """End runs, and look; the places of those that did not end, and what the look has found or met."""
-        done, said = await self._server.stroke(plain_ends(rows), choice.looking())
+        done, said = await self._server.stroke(plain_ends(rows), claiming.looking())
         look: Seen | StoreError
         try:
-            look = await choice.look(said)
+            look = await claiming.look(said)
         except StoreError as error:
             look = error
         return missed_of(done), look

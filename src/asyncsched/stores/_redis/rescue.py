@@ -7,11 +7,8 @@ from collections.abc import Collection
 from functools import partial
 
 from asyncsched import crash_points
-from asyncsched.again import dump_error
-from asyncsched.errors import RunFailed
 from asyncsched.run import RunStatus
-from asyncsched.stores._durable.orders import LOST_LIMIT
-from asyncsched.stores._durable.rows import ended_as, handed_back
+from asyncsched.stores._durable.lost import let_go
 from asyncsched.stores._redis.link import Link
 from asyncsched.stores._redis.records import RUNNING
 from asyncsched.stores._redis.roster import strike
@@ -94,13 +91,9 @@ async def _hand_back(unit: Unit, owner: str, run_ids: list[str], *, lost: bool) 
     for kept in sorted((one for one in found if one is not None), key=lambda one: one.seq or 0):
         if kept.state != RUNNING or kept.owner != owner:
             continue
-        row, times = kept.row, kept.lost + lost
-        if kept.stop is not None:
-            await unit.end(ended_as(row, RunStatus.CANCELLED, kept.stop, unit.now_us), running=True)
-        elif lost and times >= LOST_LIMIT:
-            message = f"run {row.id} of {row.task!r} was given up: {times} processes died while they ran it"
-            error = dump_error(RunFailed(message, run_id=row.id, reason="lost"))
-            ended = ended_as(row, RunStatus.FAILED, "lost", unit.now_us)._replace(error=error)
-            await unit.end(ended, running=True)
+        times = kept.lost + lost
+        after = let_go(kept.row, unit.now_us, kept.stop, times if lost else None)
+        if after.status == RunStatus.PENDING.value:
+            await unit.admit(after, times)
         else:
-            await unit.admit(handed_back(row, unit.now_us), times)
+            await unit.end(after, running=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from asyncsched import crash_points
@@ -12,7 +12,9 @@ from asyncsched.again import dump_error
 from asyncsched.deadlines import lapse
 from asyncsched.run import RunStatus, Settled
 from asyncsched.stores._durable.admission import PROMISE
-from asyncsched.stores._durable.orders import LOST_LIMIT, Claim
+from asyncsched.stores._durable.choice import Choice
+from asyncsched.stores._durable.lost import SUSPECT
+from asyncsched.stores._durable.orders import Claim
 from asyncsched.stores._durable.rows import COLUMNS, Row, bare_run, terms_of
 from asyncsched.stores._sqlite.places import count_start, next_us, wake
 from asyncsched.stores._sqlite.unit import Unit, upstreams_of
@@ -23,6 +25,16 @@ _CLAIM = (
     "attempt = attempt + 1, started_at = ?, first_at = coalesce(first_at, ?), lapses_at = NULL, "
     f"holds = holds & ~{PROMISE} WHERE seq IN (SELECT value FROM json_each(?)) RETURNING seq, {COLUMNS}"
 )
+
+
+class _Ready(NamedTuple):
+    """A run that may be claimed."""
+
+    seq: int
+    queue: str
+    group: str | None
+    task: str
+    lost: int
 
 
 class Exchanged(NamedTuple):
@@ -108,40 +120,14 @@ def _lapse(unit: Unit) -> list[Row]:
 
 def _claim(unit: Unit, claim: Claim) -> tuple[list[Row], bool]:
     """Start up to so many of the runs that are ready; these, and whether there are more."""
-    left = None if claim.queues is None else dict(claim.queues)
-    room = None if claim.groups is None else dict(claim.groups)
+    choice = Choice(claim)
     claimed: list[Row] = []
-    others: set[str] = set()
-    more = wary = False
-    while not more and (ready := _foremost(unit.db, left, room, others, claim.limit - len(claimed) + 1, wary)):
-        chosen: list[int] = []
-        for seq, queue, group, task, lost in ready:
-            if not claim.serves(task):
-                if task in others:  # it would be found for ever
-                    raise ValueError("the task of a run is no text")
-                others.add(task)
-                break
-            # It is started by itself: if this process then dies at once, no others are to be blamed.
-            suspect = lost >= LOST_LIMIT - 1
-            if len(claimed) + len(chosen) >= claim.limit or (suspect and (claimed or chosen)):
-                more = True
-                break
-            if suspect and _has_suspect(unit.db, claim.owner):
-                wary = True
-                break
-            if left is not None and left[queue] <= 0:
-                break
-            if room is not None and group in room:
-                if room[group] <= 0:
-                    break
-                room[group] -= 1
-            if left is not None:
-                left[queue] -= 1
-            chosen.append(seq)
-            if suspect:
-                more = True
-                break
-        claimed += _start(unit, claim, chosen)
+    more = False
+    while not more and (ready := _foremost(unit.db, choice)):
+        if choice.doubts(ready):
+            choice.wary = _has_suspect(unit.db, claim.owner)
+        chosen, more = choice.choose(ready)
+        claimed += _start(unit, claim, [one.seq for one in chosen])
         unit.settle_keys()
     return claimed, more
 
@@ -162,27 +148,16 @@ def _start(unit: Unit, claim: Claim, chosen: Sequence[int]) -> list[Row]:
 def _has_suspect(db: sqlite3.Connection, owner: str) -> bool:
     """Whether the node runs something that has lost so many nodes that it is given up if it loses this one too."""
     query = "SELECT 1 FROM asyncsched_runs WHERE state = 1 AND owner = ? AND lost >= ? LIMIT 1"
-    return db.execute(query, (owner, LOST_LIMIT - 1)).fetchone() is not None
+    return db.execute(query, (owner, SUSPECT)).fetchone() is not None
 
 
-def _foremost(
-    db: sqlite3.Connection,
-    left: Mapping[str, int] | None,
-    room: Mapping[str, int] | None,
-    others: Collection[str],
-    limit: int,
-    wary: bool,
-) -> list[tuple[int, str, str | None, str, int]]:
-    """The first of the runs that are ready, of queues and groups that have room and of no other node's tasks.
-
-    Each by its place, queue, group and task, and with how many nodes it has lost. ``wary``: not those that have lost
-    many.
-    """
-    queues = _queues(db) if left is None else [queue for queue, free in left.items() if free > 0]
-    full = [] if room is None else [group for group, free in room.items() if free <= 0]
+def _foremost(db: sqlite3.Connection, choice: Choice) -> list[_Ready]:
+    """The first of the runs that are ready, of queues and groups that have room and of no other node's tasks."""
+    queues = _queues(db) if choice.queues is None else choice.queues
+    full, others, limit = choice.full, choice.others, choice.limit + 1
     apart = f" AND (grouped IS NULL OR grouped NOT IN ({', '.join('?' * len(full))}))" if full else ""
     apart += f" AND task NOT IN ({', '.join('?' * len(others))})" if others else ""
-    apart += f" AND lost < {LOST_LIMIT - 1}" if wary else ""
+    apart += f" AND lost < {SUSPECT}" if choice.wary else ""
     found: list[tuple[int, int, int, str, str | None, str, int]] = []
     for queue in queues:
         found += db.execute(
@@ -193,7 +168,7 @@ def _foremost(
         ).fetchall()
     if len(queues) > 1:
         found.sort(key=lambda one: one[:3])
-    return [one[2:] for one in found[:limit]]
+    return [_Ready._make(one[2:]) for one in found[:limit]]
 
 
 def _queues(db: sqlite3.Connection) -> list[str]:

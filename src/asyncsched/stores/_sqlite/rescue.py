@@ -7,18 +7,15 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from asyncsched import crash_points
-from asyncsched.again import dump_error
-from asyncsched.errors import RunFailed
 from asyncsched.run import RunStatus
-from asyncsched.stores._durable.orders import LOST_LIMIT
-from asyncsched.stores._durable.rows import COLUMNS, PARKED, Row, ended_as, handed_back
+from asyncsched.stores._durable.lost import let_go
+from asyncsched.stores._durable.rows import COLUMNS, PARKED, Row
 from asyncsched.stores._sqlite.nodes import bury, others, sign_of
 from asyncsched.stores._sqlite.places import pass_on
 from asyncsched.stores._sqlite.roster import edit, strike
 from asyncsched.stores._sqlite.unit import Unit
 
 _KEY = "SELECT limit_key FROM asyncsched_runs WHERE id = ? AND limit_key IS NOT NULL"
-"""A run that has lost so many processes is given up: it may be what kills them."""
 
 
 def enter(db: sqlite3.Connection, node_id: str, name: str, now_us: int) -> None:
@@ -88,12 +85,9 @@ def _let_go(db: sqlite3.Connection, owner: str, now_us: int, *, lost: bool = Fal
     query = f"SELECT lost, stop, {COLUMNS} FROM asyncsched_runs WHERE state = 1 AND owner = ?"
     for times, stop, *columns in db.execute(query, (owner,)).fetchall():
         row = Row._make(columns)
-        if stop is not None:
-            unit.end(ended_as(row, RunStatus.CANCELLED, stop, now_us), "= 1")
-        elif lost and times >= LOST_LIMIT:
-            message = f"run {row.id} of {row.task!r} was given up: {times} processes died while they ran it"
-            error = dump_error(RunFailed(message, run_id=row.id, reason="lost"))
-            unit.end(ended_as(row, RunStatus.FAILED, "lost", now_us)._replace(error=error), "= 1")
+        after = let_go(row, now_us, stop, times if lost else None)
+        if after.status == RunStatus.PENDING.value:
+            unit.admit(after)
         else:
-            unit.admit(handed_back(row, now_us))
+            unit.end(after, "= 1")
     unit.close()
