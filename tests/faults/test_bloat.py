@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from statistics import median, quantiles
 from typing import Any
@@ -23,7 +23,7 @@ from asyncsched.stores.postgres import PostgresStore
 from asyncsched.testing.store_contract._making import DONE, a_run, ack_of, declared, end
 from contract.postgres_bench import server
 
-PATIENCE_S = 60
+PATIENCE_S = 120
 LONG = os.environ.get("ASYNCSCHED_FAULTS") == "long"
 HELD_S = int(os.environ.get("ASYNCSCHED_HELD_S", "600"))
 
@@ -39,10 +39,14 @@ async def looking(url: str, name: str = "report") -> AsyncIterator[Any]:
         await connection.close()
 
 
-async def until(fits: Callable[[], Any] | Callable[[], Awaitable[Any]]) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while not fits():
-            await asyncio.sleep(0.02)
+async def until(fits: Callable[[], Any], told: Callable[[], object] = lambda: "") -> None:
+    """Return once it does; ``told`` is said if it never does."""
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            while not fits():
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        raise AssertionError(f"it has not come to be within {PATIENCE_S} s: {told()}") from None
 
 
 def write_and_delete(schema: str, rows: int) -> None:
@@ -110,6 +114,15 @@ async def blocks_of_a_claim(store: PostgresStore) -> int:
     return int(plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"])
 
 
+def seen(store: PostgresStore, now_us: int) -> str:
+    """What is known of the pile, and what waits."""
+    assert store._pulse is not None
+    waiting = server().sql(f"SELECT state, count(*), min(due_at) - {now_us} FROM passed.runs GROUP BY state")
+    dead = server().sql("SELECT pg_stat_get_dead_tuples('passed.runs'::regclass)")
+    return f"held {store._pulse._pile.held}, from {store._low_us} instead of {now_us}, {dead} dead, {waiting}"
+
+
+@pytest.mark.timeout(400)
 async def test_a_claim_does_not_pass_over_all_that_was_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pile, "PILE", 1_000)
     monkeypatch.setattr(pulse, "LOOK_S", 0.2)
@@ -124,7 +137,7 @@ async def test_a_claim_does_not_pass_over_all_that_was_left_behind(monkeypatch: 
         async with looking(server().url()):
             await flow(store, 40)
             over_us = await store.now_us()
-            await until(lambda: (store._low_us or 0) > over_us)
+            await until(lambda: (store._low_us or 0) > over_us, lambda: seen(store, over_us))
             many = await blocks_of_a_claim(store)
             with monkeypatch.context() as unbounded:
                 unbounded.setattr(PostgresStore, "_low_us", None)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import os
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -33,14 +35,25 @@ class StillStore(SQLiteStore):
     def __init__(self, path: Path) -> None:
         super().__init__(path, synchronous="normal")
         self._asked: set[asyncio.Future[Any]] = set()
+        self._on_its_way = False
+        """Whether the threads come to be or end."""
 
     async def open(self, node: str, clock: Clock) -> None:
-        await super().open(node, clock)
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualLoop)
-        self._still = loop.watch(lambda: self._asked)
+        self._still = loop.watch(lambda: self._on_its_way or self._asked)
+        with self._under_way():
+            await super().open(node, clock)
         for thread in (self._writer, self._reader):
             self._count(thread)
+
+    @contextmanager
+    def _under_way(self) -> Iterator[None]:
+        self._on_its_way = True
+        try:
+            yield
+        finally:
+            self._on_its_way = False
 
     def _count(self, thread: Any) -> None:
         post = thread.post
@@ -55,7 +68,8 @@ class StillStore(SQLiteStore):
 
     async def close(self) -> None:
         try:
-            await super().close()
+            with self._under_way():
+                await super().close()
         finally:
             self._still()
 

@@ -46,6 +46,7 @@ def test_the_demo_is_killed_between_two_steps_and_goes_on_with_the_second(tmp_pa
         before = read_until(killed, "step 1 of 3")
         time.sleep(0.5)  # in the middle of the second step
         os.kill(killed.pid, signal.SIGKILL)
+        killed_us = time.time_ns() // 1_000
     assert not any("Goes on" in line for line in before)
     with demo(tmp_path) as again:
         said = read_until(again, "step 3 of 3")
@@ -53,15 +54,20 @@ def test_the_demo_is_killed_between_two_steps_and_goes_on_with_the_second(tmp_pa
         out, _err = again.communicate(timeout=30)
     assert again.returncode == 0, out
     text = "\n".join(said)
-    assert re.search(r"^  Goes on: [5-9] runs so far\.$", text, re.MULTILINE)
+    assert re.search(r"^  Goes on: \d+ runs so far\.$", text, re.MULTILINE)
     assert "  The offer is at step 2 of 3: price begins again, with what collect found." in said
-    assert "step 1 of 3" not in text[: text.index("step 2 of 3: ", text.index("took"))], "the first step was repeated"
     assert re.search(r"SUCCESS    offer +\d+ ms  step 3 of 3: offer-1\.txt: 6 parts, \d+\.\d\d euros$", said[-1])
-    # The grid goes on where it was, and no fire was made twice.
     with closing(sqlite3.connect(tmp_path / "here" / "jobs.db")) as db:
+        steps = db.execute(
+            "SELECT task, finished_at > ? FROM asyncsched_history WHERE status = 'SUCCESS' AND flow = (SELECT flow "
+            "FROM asyncsched_history WHERE task = 'collect' ORDER BY scheduled_at LIMIT 1) ORDER BY finished_at",
+            (killed_us,),
+        ).fetchall()
         fires = db.execute(
             "SELECT task, scheduled_at FROM asyncsched_history WHERE scheduled_at IS NOT NULL"
         ).fetchall()
+    assert steps == [("collect", 0), ("price", 1), ("offer", 1)], "the first step was not repeated"
+    # The grid goes on where it was, and no fire was made twice.
     assert len(fires) == len(set(fires))
     assert {len({at_us % 4_000_000 for task, at_us in fires if task == "mill"})} == {1}
     assert re.search(r"Runs that ended: \d+ SUCCESS", out)

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from asyncsched.clock import SECOND_US
+from asyncsched.stores._durable.lost import LOST_LIMIT
 from asyncsched.stores._postgres import pulse as postgres_pulse
 from asyncsched.stores._postgres.address import LEAST_LEASE_US, Options, lease_us_of
 from asyncsched.stores._postgres.connection import LEAST_VERSION
-from asyncsched.stores._postgres.rescue import LOST_LIMIT
 from asyncsched.stores._redis import pulse as redis_pulse
 from asyncsched.stores._redis.troubles import OLDEST
 

@@ -54,6 +54,8 @@ AGAIN = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 BUSY = (*AGAIN, asyncpg.LockNotAvailableError)
 """And after these one that wants whole tables to itself."""
 _CURES = {
+    "08": "the connection broke: look whether the server runs there and can be reached; later calls work again once it "
+    "does",
     "28": "check the user and the password in the URL, and what pg_hba.conf lets in",
     "3D": "that database does not exist: make it first (createdb), or name another one",
     "42501": "this user lacks a right there: grant it, or let 'asyncsched migrate' be run by one who may make the "
