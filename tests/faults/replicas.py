@@ -113,7 +113,7 @@ def free_port() -> int:
 
 
 class Sentinel(servers.Valkey):
-    """A Valkey Sentinel: of its settings the first is the port of the primary that it watches, as ``shop``."""
+    """A Valkey Sentinel: its settings are the port of the primary that it watches as ``shop``, its own, more lines."""
 
     def start(self) -> None:
         said = (
@@ -123,6 +123,7 @@ class Sentinel(servers.Valkey):
             f"sentinel monitor shop 127.0.0.1 {self.settings[0]} 1",
             "sentinel down-after-milliseconds shop 1000",
             "sentinel failover-timeout shop 3000",
+            *self.settings[2:],
         )
         config = self.folder / "sentinel.conf"
         config.write_text("\n".join(said) + "\n")

@@ -68,14 +68,20 @@ class Cycle:
         self._ready = Reminder(self.stir)
         self._lapsing = Reminder(self.stir)
         self.claiming = True
+        self._asking = False
 
     def stir(self) -> None:
         """Runs may be ready: ask the store in the next turn."""
         self.stirred = True
         self._ring()
 
-    def submitted(self, runs: Sequence[Run[object]]) -> None:
-        """These were submitted to one task: ask the store, unless none can be started here, nor lapses."""
+    def submitted(self, runs: Sequence[Run[object]], ahead: bool) -> None:
+        """These were submitted to one task: ask the store, unless none can be started here, nor lapses.
+
+        ahead: whether this was called with them before; then what is being asked, or is about to be, finds them.
+        """
+        if ahead and (self.stirred or self._asking):
+            return
         if self._capacity.serves or not runs or runs[0].terms.bounds is not None:
             self.stir()
 
@@ -93,12 +99,15 @@ class Cycle:
         acks, self._acks = self._acks, []
         self.stirred = False
         free = self._capacity.free(self._living.runs, acks) if self.claiming else _NOTHING
+        self._asking = True
         try:
             cycled = await self._store.cycle(acks, free.limit, free.queues, free.groups)
         except BaseException:
             self._acks = acks + self._acks
             self.stirred = True
             raise
+        finally:
+            self._asking = False
         if cycled.notice is not None:
             self.heed(cycled.notice)
         if len(cycled.accepted) < len(acks):

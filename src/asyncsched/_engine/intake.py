@@ -9,7 +9,7 @@ from typing import Any
 from asyncsched._engine.arming import instant_us
 from asyncsched._engine.flows import Flows, ids_of
 from asyncsched._engine.living import ArmedTask, Living
-from asyncsched._engine.terms import call_terms, common_terms
+from asyncsched._engine.terms import alone, call_terms, common_terms
 from asyncsched.clock import to_us
 from asyncsched.edges import Edges
 from asyncsched.errors import ArgumentsError, ConfigError, MisuseError
@@ -29,7 +29,8 @@ _LAST_US = to_us(datetime.max.replace(tzinfo=UTC))
 class Intake:
     """Writes runs to the store, and has the engine look.
 
-    ``stirred`` is called with them when they can be claimed; with none where that may be true of others.
+    ``stirred`` is called with them when they can be claimed, and with whether it was called before, as they were on
+    their way to the store; with none where others may be claimed.
     """
 
     def __init__(
@@ -39,7 +40,7 @@ class Intake:
         flows: Flows,
         ids: RunIds,
         now_us: Callable[[], int],
-        stirred: Callable[[Sequence[Run[Any]]], None],
+        stirred: Callable[[Sequence[Run[Any]], bool], None],
     ) -> None:
         self._living = living
         self._store = store
@@ -86,13 +87,16 @@ class Intake:
             return await self._submit_within(how.connection, armed, runs, how)
         if armed.place is not None or how.needs or task.links.asks:
             return await self._submit_linked(armed, runs, how.needs, now_us)
+        ahead = self._store.in_order and common is not None and alone(common)
+        if ahead:
+            self._stirred(runs, False)
         standing = await self._store.submit(runs)
         new = _new(runs, standing)
         if armed.counts:
             armed.take(new, now_us)
         elif new:
             armed.newest = new[-1]
-        self._stirred(runs)
+        self._stirred(runs, ahead)
         return standing
 
     async def _submit_within(
@@ -126,7 +130,7 @@ class Intake:
         self._flows.laid(below)
         armed.take([run for run in new if run.counted], now_us)
         self._flows.submitted(new)
-        self._stirred(())
+        self._stirred((), False)
         return standing
 
     async def _tie(self, armed: ArmedTask, run: Run[Any], upstreams: tuple[Run[Any], ...]) -> None:

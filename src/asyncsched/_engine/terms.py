@@ -35,6 +35,11 @@ def common_terms(task: Task[..., Any], policy: Policy, how: Submission) -> Terms
     return call_terms(task, policy, (), {}, how)
 
 
+def alone(terms: Terms) -> bool:
+    """Whether runs with these terms are written whatever others there are."""
+    return terms is NO_TERMS or (terms.limit_key is None and terms.once is None and terms.idempotency is None)
+
+
 def call_terms(
     task: Task[..., Any], policy: Policy, args: tuple[Any, ...], kwargs: Mapping[str, Any], how: Submission
 ) -> Terms:

@@ -196,6 +196,8 @@ class Store(GraphVerbs, UpkeepVerbs, TransactionVerbs, RosterVerbs, NodeVerbs):
 
     answers_at_once: whether no verb ever suspends. The engine then needs no asyncio task of its own to ask.
     shared: whether several processes may use it at once: it decides then which of them fires.
+    in_order: whether ``cycle`` finds what was submitted before it was asked, though ``submit`` has not answered yet, of
+        runs without a key of any kind. The node then asks without waiting for that answer.
     hint: set by the node; called on its loop when another node may have changed something, so that it looks.
     serves: set by the node; whether it serves the task of this id, from any thread. A shared store leaves the runs of
         others to other nodes, or waiting until somebody does.
@@ -213,6 +215,7 @@ class Store(GraphVerbs, UpkeepVerbs, TransactionVerbs, RosterVerbs, NodeVerbs):
 
     answers_at_once: ClassVar[bool] = False
     shared: ClassVar[bool] = False
+    in_order: ClassVar[bool] = False
     hint: Callable[[], None] = staticmethod(lambda: None)
     serves: Callable[[str], bool] = staticmethod(lambda _task: True)
     counts: Callable[[str], bool] = staticmethod(lambda _task: True)

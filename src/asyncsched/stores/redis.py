@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Sequence
 from datetime import timedelta
-from functools import partial
 from typing import Any
 
 from asyncsched import crash_points
@@ -13,8 +12,8 @@ from asyncsched.errors import ConfigError
 from asyncsched.run import Run
 from asyncsched.stores._base import Amendment, Declared, FireOrder, Reconciled, RunFilter, Standing, Store
 from asyncsched.stores._durable.lease import STALL_LIMIT, stall_limit_us_of
-from asyncsched.stores._durable.orders import New
 from asyncsched.stores._durable.tasks import Declaration, declaration_of, digest_of, standing_of
+from asyncsched.stores._redis import stages
 from asyncsched.stores._redis import tasks as stored
 from asyncsched.stores._redis.address import address_of, lease_of, split_url
 from asyncsched.stores._redis.exchange import ExchangeDesk
@@ -26,7 +25,6 @@ from asyncsched.stores._redis.records import plain, plain_news
 from asyncsched.stores._redis.renames import take_over
 from asyncsched.stores._redis.roster import enrol, forget, unpark
 from asyncsched.stores._redis.transaction import server_now_us
-from asyncsched.stores._redis.unit import looks_at, transact
 from asyncsched.stores._redis.wire import Unit as Changes
 from asyncsched.values import VALUE_LIMIT
 
@@ -53,7 +51,7 @@ class RedisStore(ExchangeDesk, GraphDesk, KeepingDesk, NodeDesk, Store):
         ConfigError: an argument is wrong.
     """
 
-    shared = True
+    shared = in_order = True
 
     def __init__(
         self,
@@ -148,6 +146,7 @@ class RedisStore(ExchangeDesk, GraphDesk, KeepingDesk, NodeDesk, Store):
         await forget(link, task)
         (live,) = await link.ask(("ZRANGE", f"l:{task}", 0, -1))
         waiting = [row.id for row in await rows_among(link, live) if row.status == "PENDING"]
+        self._known.remove(task)
         self._changed()
         return await self.cancel(waiting, "its task was removed")
 
@@ -180,11 +179,7 @@ class RedisStore(ExchangeDesk, GraphDesk, KeepingDesk, NodeDesk, Store):
                         self._fired(order, {})
             return won
         for order, (made, skips) in pairs:
-            merged = await transact(
-                link,
-                partial(stored.carry_out, order=order, runs=made, skips=skips),
-                *_beside(made),
-            )
+            merged = await stages.fire(link, self._builder, order, made, skips)
             if merged is not None:
                 won.add(order.task)
                 self._fired(order, {row.id: row for row in merged})
@@ -207,7 +202,7 @@ class RedisStore(ExchangeDesk, GraphDesk, KeepingDesk, NodeDesk, Store):
                 self._know(run)
             self._changed()
             return list(runs)
-        answer = await self._arrivals.write(ids, transact(link, lambda unit: stored.submit(unit, new), *_beside(new)))
+        answer = await self._arrivals.write(ids, stages.submit(link, self._builder, new))
         standing = self._standing(runs, answer)
         self._changed()
         return standing
@@ -223,13 +218,6 @@ class RedisStore(ExchangeDesk, GraphDesk, KeepingDesk, NodeDesk, Store):
 
     def recent(self, task: str) -> Sequence[Run[Any]]:
         return self._known.recent.of(task)
-
-
-def _beside(new: Sequence[New]) -> tuple[list[str], list[str], list[str]]:
-    """What matters where new runs come: the runs that they need, their keys, and what stands for them."""
-    _own, keys, texts = looks_at([one.row for one in new])
-    made = {one.row.id for one in new}
-    return [need.id for one in new for need in one.needs or () if need.id not in made], keys, texts
 
 
 def store_at(url: str) -> RedisStore:

@@ -13,6 +13,7 @@ import pytest
 
 from asyncsched.clock import SystemClock
 from asyncsched.graph import Tally
+from asyncsched.limits import Rate
 from asyncsched.run import RunStatus
 from asyncsched.stores import Standing
 from asyncsched.stores._redis.audit import Walk
@@ -151,6 +152,58 @@ async def test_who_has_the_place_of_its_key_and_stood_in_no_queue_begins_before_
         assert names(await claim(keys.store)) == [first.id]
 
 
+@pytest.mark.parametrize("begun", [True, False])
+async def test_who_has_the_place_of_a_limit_that_forgot_it_has_it_again(
+    server: Valkey, begun: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with opened(server) as keys:
+        await keys.store.submit([first := keyed_run(limit=1), second := keyed_run(limit=1)])
+        claimed = await claim(keys.store) if begun else []
+        keys.client.delete(keys.at("h:k"))
+        await keys.walk()
+        assert await keys.walk() == 0
+        assert said(caplog, "it has its place under its limit again") == 1
+        assert keys.client.hgetall(keys.at("h:k")) == {first.id: "1"}
+        claimed += await claim(keys.store)
+        assert names(claimed) == [first.id]
+        await keys.store.submit([keyed_run(limit=1)])
+        assert await claim(keys.store) == []
+        await finish(keys.store, claimed)
+        assert names(await claim(keys.store)) == [second.id]
+
+
+async def test_a_start_that_a_rate_has_promised_is_known_again(server: Valkey) -> None:
+    async with opened(server) as keys:
+        rate = Rate(1, 3_600_000_000)
+        await keys.store.submit([first := keyed_run(rate=rate), keyed_run(rate=rate)])
+        keys.client.delete(keys.at("h:k"))
+        await keys.walk()
+        assert await keys.walk() == 0
+        assert keys.client.hgetall(keys.at("h:k")) == {first.id: "2"}
+        assert names(await claim(keys.store)) == [first.id]
+        await keys.store.submit([keyed_run(rate=rate)])
+        assert await claim(keys.store) == []
+        assert await keys.walk() == 0
+
+
+@pytest.mark.parametrize("how", ["nobody", "ended", "of another limit"])
+async def test_a_place_that_nobody_gives_back_is_free_again(
+    server: Valkey, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with opened(server) as keys:
+        await keys.store.submit([other := keyed_run(key="other", limit=1) if how != "ended" else a_run()])
+        if how == "ended":
+            await finish(keys.store, await claim(keys.store))
+        stray = "nobody" if how == "nobody" else other.id
+        keys.client.hset(keys.at("h:k"), stray, "1")
+        await keys.store.submit([waits := keyed_run(limit=1)])
+        assert waits.id not in names(await claim(keys.store))
+        await keys.walk()
+        assert await keys.walk() == 0
+        assert said(caplog, f"{stray} had a place under the limit k") == 1
+        assert names(await claim(keys.store)) == [waits.id]
+
+
 @pytest.mark.parametrize("gone", ["owners", "o:"])
 async def test_what_runs_at_a_node_is_known_to_run_there(server: Valkey, gone: str) -> None:
     async with opened(server) as keys:
@@ -278,6 +331,7 @@ KEYS = [
     *("lapses", "kwake", "klast", "kfade", "fired", "a", "ended", "told", "parked", "y:default", "l:t", "e:t", "a:t"),
     *("k:k", "h:k", "q:k", "names", "came", "said", "rosters", "until", "serving", "asked", "standing", "idem"),
     "aside",
+    "stages",
 ]  # fmt: skip
 
 

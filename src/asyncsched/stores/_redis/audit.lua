@@ -42,10 +42,24 @@ local function told(id, edges)
   return true
 end
 
+-- Whether a limit knows what it has let this run have: a place, and before it runs a start that was promised.
+local function held(id, state, terms)
+  if not string.find(terms or '', '"limit_key":', 1, true) then return true end
+  local fine, said = pcall(cjson.decode, terms)
+  if not fine or type(said) ~= 'table' or type(said.limit_key) ~= 'string' then return true end
+  if call('HEXISTS', ns .. 'k:' .. said.limit_key, 'moved') == 1 then return true end -- who renames it sees to that
+  local flags = tonumber(call('HGET', ns .. 'h:' .. said.limit_key, id) or '0') or 0
+  local limited = said.limit == nil or type(said.limit) == 'number' -- by default one at a time; null: any number
+  local rated = type(said.rate) == 'table' and state == READY
+  return (not limited or flags % 2 == 1) and (not rated or flags >= 2)
+end
+
 local function amiss(id)
-  local run = call('HMGET', ns .. 'r:' .. id, 'task', 'state', 'zk', 'zm', 'owner', 'seq', 'due_at', 'status', 'edges')
+  local run = call('HMGET', ns .. 'r:' .. id, 'task', 'state', 'zk', 'zm', 'owner', 'seq', 'due_at', 'status', 'edges',
+    'terms')
   local task, state = run[1], run[2]
   if not task then return call('EXISTS', ns .. 'r:' .. id) == 1 and 'task' end
+  if hidden(ns .. 'r:' .. id) then return false end
   local ended = FINAL[run[8] or ''] or false
   if state == ENDED and ended then
     return not (is_at('e:' .. task, id) and is_at('ended', id) and is_at('a', id) and is_at('a:' .. task, id)
@@ -55,7 +69,8 @@ local function amiss(id)
   if not (is_at('l:' .. task, id) and call('SISMEMBER', ns .. 'busy', task) == 1) then return 'index' end
   if not (is_at('a', id) and is_at('a:' .. task, id)) then return 'index' end
   if state == BLOCKED then return not told(id, run[9]) and 'needs' end
-  return not placed(id, run) and 'place'
+  if not placed(id, run) then return 'place' end
+  return (state == READY or state == RUNNING) and not held(id, state, run[10]) and 'limit'
 end
 
 local found = {}

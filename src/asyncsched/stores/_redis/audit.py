@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from asyncsched.run import FINAL
+from asyncsched.stores._durable.admission import PLACE, PROMISE
 from asyncsched.stores._durable.marred import PARKED_AS
 from asyncsched.stores._durable.rows import handed_back, needs_of
 from asyncsched.stores._redis.link import Link
@@ -48,8 +49,10 @@ class Walk:
     async def go_on(self, link: Link) -> int:
         """Look at some more of what is kept, and tell what was set aside; how many runs were put back."""
         await tell(link)
-        self._cursor, keys = await link.some_keys(self._cursor, "r:*", _KEYS)
-        return await put_right(link, [key.removeprefix("r:") for key in keys])
+        self._cursor, keys = await link.some_keys(self._cursor, "[rh]:*", _KEYS)
+        limits = [key.removeprefix("h:") for key in keys if key.startswith("h:")]
+        count = await put_right(link, [key.removeprefix("r:") for key in keys if key.startswith("r:")])
+        return count + await free_places(link, limits)
 
 
 async def tell(link: Link) -> None:
@@ -75,6 +78,32 @@ async def put_right(link: Link, run_ids: Sequence[str]) -> int:
                 log.warning("%s: %s", link.address, message)
             count += len(told)
     return count
+
+
+async def free_places(link: Link, names: Sequence[str]) -> int:
+    """Let nobody have a place under these limits who is not there to give it back; how many had."""
+    count = 0
+    for name in names:
+        told = await transact(link, partial(_free_places, name=name), keys=[name])
+        for run_id in told:
+            said = "%s: %s had a place under the limit %s, and is no live run of it: the place is free"
+            log.warning(said, link.address, run_id, name)
+        count += len(told)
+    return count
+
+
+async def _free_places(unit: Unit, name: str) -> list[str]:
+    key = await unit.key(name)
+    await unit.load(key.holders)
+    strays = []
+    for run_id in key.holders:
+        kept = await unit.run(run_id)
+        if kept is None or not kept.live or (kept.wrong is None and kept.terms.limit_key != name):
+            strays.append(run_id)
+    for run_id in strays:
+        key.hold(run_id, 0)
+        unit.touch(name)
+    return strays
 
 
 async def _amiss(link: Link, run_ids: Sequence[str]) -> dict[str, str]:
@@ -113,9 +142,21 @@ async def _place(unit: Unit, kept: Kept, why: str) -> str:
     if why == "needs":
         await _tell_again(unit, kept)
         return "it waits for what it needs again"
+    if why == "limit":
+        await _hold_again(unit, kept)
+        return "it has its place under its limit again"
     if why == "place":
         await _stand_again(unit, kept)
     return "it is there again"
+
+
+async def _hold_again(unit: Unit, kept: Kept) -> None:
+    """Let the limit know again what it has let a run have that is ready, or runs."""
+    terms = kept.terms
+    if terms.limit_key is not None:
+        key = await unit.key(terms.limit_key)
+        has = key.holders.get(kept.row.id, 0) | (PLACE if terms.limit is not None else 0)
+        key.hold(kept.row.id, has | (PROMISE if terms.rate is not None and kept.state == READY else 0))
 
 
 async def _stand_again(unit: Unit, kept: Kept) -> None:

@@ -2,7 +2,8 @@
 -- since the epoch, UTC. These scripts compare and set; what to set was decided before they are called.
 --
 --   r:<run>    hash: the run, live or ended     t:<task>   hash: the task
---   l:<task>   live runs by their place         e:<task>   ended runs, in the order of their ends
+--   l:<task>   live runs by their place; behind all those that wait for their instant, by that, and last what is not
+--              on its way before something else has happened    e:<task>   ended runs, in the order of their ends
 --   a, a:<task>  all runs by when they were made  ended      all ended runs, in that order
 --   y:<queue>  ready runs, foremost first       delayed, kdelayed  runs by when they are due; the latter have a key
 --   k:<key>    what is known of a limit         q:<key>, h:<key>   who waits for it, who holds a place
@@ -11,6 +12,7 @@
 --   nodes      the nodes' leases                names, came, said  what is known of nodes; asked: those to drain
 --   pruned     to where the ended runs of tasks were looked at, where others need very many of them
 --   moving     keys of limits whose names are being changed
+--   stages, staged:<stage>  flows that are not written as a whole yet, and whose they are; their runs so far
 --   aside, marred:<key>  what was of another kind than it should be, since nobody has told of it; and it itself
 local ns = KEYS[1]
 local call = redis.call
@@ -80,6 +82,15 @@ local function into(lists, name, value)
   local list = lists[name] or {}
   lists[name] = list
   list[#list + 1] = value
+end
+
+-- Whether this is a run of a flow that is not written as a whole yet: nobody is to know of it.
+local staging
+local function hidden(key)
+  staging = staging or call('HLEN', ns .. 'stages')
+  if staging == 0 then return false end
+  local stage = call('HGET', key, 'stage')
+  return stage and call('HEXISTS', ns .. 'stages', stage) == 1
 end
 
 local function place(id, key, where)

@@ -18,10 +18,10 @@ from asyncsched.stores._redis.claims import TOGETHER, Claiming, Seen, do_chores,
 from asyncsched.stores._redis.link import Link
 from asyncsched.stores._redis.lookups import kept_among, upstreams_of
 from asyncsched.stores._redis.presence import Presence
-from asyncsched.stores._redis.records import ENDED, RUNNING
+from asyncsched.stores._redis.records import ENDED, RUNNING, looks_at
 from asyncsched.stores._redis.rescue import release
 from asyncsched.stores._redis.transaction import chunks
-from asyncsched.stores._redis.unit import Unit, looks_at, transact
+from asyncsched.stores._redis.unit import Unit, transact
 
 log = logging.getLogger("asyncsched.stores")
 

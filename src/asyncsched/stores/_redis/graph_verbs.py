@@ -8,11 +8,12 @@ from typing import Any
 
 from asyncsched.run import Run
 from asyncsched.stores._graphs import Decision, Follower, GraphVerbs, Lookback, Offers
-from asyncsched.stores._redis import graphs
+from asyncsched.stores._redis import graphs, stages
 from asyncsched.stores._redis.claims import TOGETHER
 from asyncsched.stores._redis.lookups import upstreams_of
 from asyncsched.stores._redis.presence import Presence
-from asyncsched.stores._redis.unit import looks_at, transact
+from asyncsched.stores._redis.records import looks_at
+from asyncsched.stores._redis.unit import transact
 
 
 class GraphDesk(Presence, GraphVerbs):
@@ -51,7 +52,7 @@ class GraphDesk(Presence, GraphVerbs):
             self._known.hold(run)
         joined = await self._arrivals.write(
             [run.id for run in runs],
-            transact(self._server, lambda unit: graphs.join(unit, task, dict(before), dict(after), new)),
+            stages.join(self._server, self._builder, task, dict(before), dict(after), new),
         )
         if joined:
             self._made(runs)

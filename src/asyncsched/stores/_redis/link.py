@@ -181,11 +181,20 @@ class Link:
             raise store_error(self.address, error) from error
 
     async def read(
-        self, runs: Sequence[str], keys: Sequence[str] = (), texts: Sequence[str] = (), *, tied: bool = True
+        self,
+        runs: Sequence[str],
+        keys: Sequence[str] = (),
+        texts: Sequence[str] = (),
+        *,
+        tied: bool = True,
+        staged: bool = False,
     ) -> Read:
-        """How these stand, at one instant; ``tied``: and what ties the runs to others."""
+        """How these stand, at one instant.
+
+        tied: and what ties the runs to others. staged: runs of flows, too, that are not written as a whole yet.
+        """
         names = [json.dumps(list(given), ensure_ascii=False) for given in (runs, keys, texts)]
-        now, said = await self.call("read", *names, PAGE, int(tied))
+        now, said = await self.call("read", *names, PAGE, int(tied), int(staged))
         return Read(int(now), *json.loads(said))
 
     async def ask(self, *commands: Sequence[Any]) -> list[Any]:

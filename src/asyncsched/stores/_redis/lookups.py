@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -18,11 +19,11 @@ _PAGE = 200
 _FEW = 2_000
 
 
-async def kept_among(link: Link, run_ids: Collection[str]) -> list[Kept]:
-    """Those of these runs that are kept, in this order."""
+async def kept_among(link: Link, run_ids: Collection[str], *, staged: bool = False) -> list[Kept]:
+    """Those of these runs that are kept, in this order; ``staged``: of flows, too, that are not yet written whole."""
     found: list[Kept] = []
     for piece in chunks(run_ids):
-        read = await link.read(piece, tied=False)
+        read = await link.read(piece, tied=False, staged=staged)
         found += [kept for kept in map(kept_of, read.runs, piece) if kept is not None]
     return found
 
@@ -146,12 +147,14 @@ async def look_abroad(
 
     seen: how much this node has seen to have happened, by the primaries at which that was.
     """
-    same, now_us = await link.same_epoch(seen), await server_now_us(link)
-    newest, fresh, stops, *states = await link.ask(
+    asked = link.ask(
         ("GET", "edits"),
         ("ZRANGEBYSCORE", "fired", f"({since}", "+inf", "LIMIT", 0, AT_ONCE),
         ("HGETALL", f"st:{node_id}"),
         *(("HGET", f"r:{run_id}", "state") for run_id in run_ids),
+    )
+    same, (newest, fresh, stops, *states), now_us = await asyncio.gather(
+        link.same_epoch(seen), asked, server_now_us(link)
     )
     over = [run_id for run_id, state in zip(run_ids, states, strict=True) if state in (None, ENDED)]
     kept = {row.id: row for row in await rows_among(link, over)}

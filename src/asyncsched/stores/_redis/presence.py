@@ -22,6 +22,7 @@ from asyncsched.stores._redis.pulse import Pulse
 from asyncsched.stores._redis.rescue import enter, leave, rescue, take_strays
 from asyncsched.stores._redis.roster import enrol_again, unpark
 from asyncsched.stores._redis.schema import take_up
+from asyncsched.stores._redis.stages import Builder, sweep
 
 T = TypeVar("T")
 log = logging.getLogger("asyncsched.stores")
@@ -49,6 +50,7 @@ class Presence(Answers, LeaseHolder):
         self._arrivals = Arrivals()
         self._since = 0
         self._walk = Walk()
+        self._building: set[str] = set()
         self._looking = self._again = False
         self._unasked = 0
 
@@ -57,6 +59,10 @@ class Presence(Answers, LeaseHolder):
         if self._link is None:
             raise MisuseError(f"{self._address} is not open: enter the scheduler first")
         return self._link
+
+    @property
+    def _builder(self) -> Builder:
+        return Builder(self._id, self._building)
 
     async def open(self, node: str, clock: Clock) -> None:  # noqa: ARG002 - the server has a clock
         self._node = node
@@ -83,6 +89,7 @@ class Presence(Answers, LeaseHolder):
     async def _enter(self, link: Link) -> None:
         """Become one of the nodes at the store."""
         await rescue(link, self._id)
+        await sweep(link, self._id, self._building)
         await enter(link, self._id, self._node, self._lease_us)
         await unpark(link, None)
         seq, edits = await link.ask(("GET", "seq"), ("GET", "edits"))
@@ -126,8 +133,9 @@ class Presence(Answers, LeaseHolder):
 
     def _sweep(self) -> None:
         if self._beside is not None and not self._leaving:
-            node_id = self._id
+            node_id, building = self._id, self._building
             self._beside.ask(lambda link: rescue(link, node_id), self._swept)
+            self._beside.ask(lambda link: sweep(link, node_id, building), self._cleared)
             self._beside.ask(self._walk.go_on, self._walked)
 
     def _swept(self, gone: list[str] | None, error: BaseException | None) -> None:
@@ -136,6 +144,10 @@ class Presence(Answers, LeaseHolder):
         elif gone:
             self._changed()
             self._look_elsewhere()
+
+    def _cleared(self, _count: int | None, error: BaseException | None) -> None:
+        if error is not None:
+            log.debug("what was begun of flows, and not ended, cannot be forgotten: %s", error)
 
     def _walked(self, count: int | None, error: BaseException | None) -> None:
         if error is not None:

@@ -1,9 +1,13 @@
 -- Tells how runs, limit keys and texts stand, and what ties runs of flows to others. ARGV: JSON lists of their names, how
--- many are told of those that wait for a key, and whether what ties runs matters (1).
--- The answer is JSON, after the instant.
+-- many are told of those that wait for a key, and whether what ties runs matters (1), and runs of flows that are not
+-- written as a whole yet. The answer is JSON, after the instant.
+local all = ARGV[6] == '1'
 local function runs(ids)
   local found = {}
-  for place, id in ipairs(ids) do found[place] = call('HGETALL', ns .. 'r:' .. id) end
+  for place, id in ipairs(ids) do
+    local key = ns .. 'r:' .. id
+    found[place] = not all and hidden(key) and {} or call('HGETALL', key)
+  end
   return found
 end
 

@@ -216,3 +216,11 @@ def _plain_news(rows: Sequence[Row], maker: str) -> tuple[Any, ...]:
     where = (first.due_at, terms.queue, by_priority(terms, first.due_at), first.scheduled_at is not None)
     args = False if first.args is None else [row.args for row in rows]
     return ("news", first.task, first.created_at, *where, fields, [row.id for row in rows], args)
+
+
+def looks_at(rows: Collection[Row]) -> tuple[list[str], list[str], list[str]]:
+    """The runs, limit keys and texts that matter where these runs come, wait or end."""
+    terms = [terms_of(row.terms) for row in rows if row.terms is not None]
+    texts = [f"s:{one.once_key}" for one in terms if one.once_key is not None]
+    texts += [f"i:{one.idempotency.key}" for one in terms if one.idempotency is not None]
+    return [row.id for row in rows], [one.limit_key for one in terms if one.limit_key is not None], texts

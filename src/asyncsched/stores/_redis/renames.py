@@ -66,12 +66,12 @@ async def _move_runs(link: Link, kind: str, before: str, task: str, gates: set[s
         (run_ids,) = await link.ask(("ZRANGE", f"{kind}:{before}", 0, _AT_ONCE - 1))
         if not run_ids:
             return
-        kept = await kept_among(link, run_ids)
+        kept = await kept_among(link, run_ids, staged=True)
         for name in {one.terms.limit_key for one in kept if one.live} - gates:
             await _move_key(link, name, before, task, gates)
         checks: list[Sequence[Any]] = []
         changes: list[Sequence[Any]] = []
-        for one in await kept_among(link, run_ids):
+        for one in await kept_among(link, run_ids, staged=True):
             checks.append(("run", one.row.id, one.version))
             changes.append(("move_run", one.row.id, before, task, _renamed_fields(one, before, task)))
             changes += await _texts_of(link, one, before, task, checks)

@@ -155,11 +155,16 @@ def plain_order(order: FireOrder, runs: Sequence[New], skips: Sequence[Row]) -> 
     return Changes(checks_of(order), changes)
 
 
+async def stands(link: Link, order: FireOrder) -> bool:
+    """Whether the task has the version and the watermark that the order names."""
+    (columns,) = await link.ask(("HMGET", f"t:{order.task}", "version", "next_at"))
+    was = None if order.was_us is None else str(order.was_us)
+    return bool(columns == [str(order.version), was])
+
+
 async def carry_out(unit: Unit, order: FireOrder, runs: Sequence[New], skips: Sequence[Row]) -> list[Row] | None:
     """Carry out an order; the runs that became skips as others stand for them, ``None`` if it does not count."""
-    (columns,) = await unit.link.ask(("HMGET", f"t:{order.task}", "version", "next_at"))
-    was = None if order.was_us is None else str(order.was_us)
-    if columns != [str(order.version), was] or (order.was_us is not None and order.was_us > unit.now_us):
+    if not await stands(unit.link, order) or (order.was_us is not None and order.was_us > unit.now_us):
         return None
     if order.met is not None:
         done = await unit.link.carry_out([Changes([check_met(order.task, order.met)], [])])

@@ -9,12 +9,9 @@ from asyncsched.stores._redis.address import Address
 # Scripts that ask for the time and then write need 5.0; nothing before 6.2 is maintained by anybody.
 OLDEST = (6, 2)
 _FORGETS = "or say allow_volatile=True (?volatile=allow) if all of it may be lost"
+_LOCKED = ("NOAUTH", "WRONGPASS", "invalid username-password", "already authenticated", "Authentication required")
 # By what the server or the client says; the first that is found counts.
 _CURES = (
-    (
-        ("NOAUTH", "WRONGPASS", "invalid username-password", "already authenticated", "Authentication required"),
-        "check user and password in the URL, as in redis://user:password@host:6379/0",
-    ),
     (("DB index is out of range",), "the server has no database of that number: most have 0 to 15, a cluster has 0"),
     (("read only replica", "READONLY"), "it is a replica, which only reads: name the primary in the URL"),
     (
@@ -72,6 +69,12 @@ def cure_of(error: BaseException, address: Address) -> str:
     if "MovedError" in kinds or said.startswith("MOVED "):
         cure = "name some of its nodes, which say where: 'redis+cluster://host:6379,host:6379'"
         return f"this is one node of a cluster, and the keys {address.prefix}* are at another: {cure}"
+    if any(word in said for word in _LOCKED):
+        return _credentials(said, address)
+    if address.service and "has no permissions" in said and "nobody says" in said:
+        return (
+            "the user whom the Sentinels are asked as lacks a right: let him have '+sentinel|get-master-addr-by-name'"
+        )
     if "NoPermissionError" in kinds:
         rights = f"~{address.prefix}* &{address.prefix}* +@all -@dangerous +info"
         return f"the user lacks a right: let him have '{rights}' (ACL SETUSER)"
@@ -81,3 +84,14 @@ def cure_of(error: BaseException, address: Address) -> str:
     if "ResponseError" in kinds and "ConnectionError" not in kinds:
         return "the server refuses; see its log"
     return "see whether the server runs there and may be reached; it is tried again"
+
+
+def _credentials(said: str, address: Address) -> str:
+    """What to do where a user is not known, or the password is another one: at whom, is said."""
+    if not address.service:
+        return "check user and password in the URL, as in redis://user:password@host:6379/0"
+    sentinels = "?sentinel_username= and ?sentinel_password="
+    if "nobody says" in said:
+        return f"check {sentinels} in the URL: the Sentinels are not asked with user and password of the server"
+    place = "redis+sentinel://user:password@host,host/service/0"
+    return f"check user and password of the server in the URL, as in {place}: {sentinels} are for the Sentinels only"

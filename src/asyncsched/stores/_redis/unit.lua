@@ -43,11 +43,15 @@ local function prune(task)
   if looked < 200 then call('HDEL', ns .. 'pruned', task) else call('HSET', ns .. 'pruned', task, start + stay) end
 end
 
+-- Behind this are those of a task's runs that have never begun and wait for their instant, by that: it is greater than any
+-- place, and leaves room for instants. Those that are on their way are so found without a look at all that will be.
+local BEHIND = 4503599627370496
+
 -- How many runs of a task are on their way, up to so many.
 local function met(task, most)
-  local found, start = 0, 0
+  local found, start, last = 0, 0, text(BEHIND + now)
   while found < most do
-    local ids = call('ZRANGE', ns .. 'l:' .. task, start, start + 99)
+    local ids = call('ZRANGEBYSCORE', ns .. 'l:' .. task, '-inf', last, 'LIMIT', start, 100)
     for _, id in ipairs(ids) do
       local run = call('HMGET', ns .. 'r:' .. id, 'state', 'attempt', 'due_at', 'edges', 'terms')
       if not run[1] then call('ZREM', ns .. 'l:' .. task, id) end -- it is none
@@ -124,12 +128,13 @@ local SAID = { 'result', 'reason', 'error', 'notes' }
 
 local changes = {
   call = function(command, key, ...) return call(command, ns .. key, ...) end,
-  new = function(id, task, created, fields, where, scheduled)
+  -- aside: whether it is on its way only after something else has been changed of it, if ever.
+  new = function(id, task, created, fields, where, scheduled, aside)
     local key = ns .. 'r:' .. id
     if not again and call('EXISTS', key) == 1 then return end -- who was not told the first time says it again
     local seq = count_up('seq')
     call('HSET', key, 'seq', seq, 'v', 1, unpack(fields))
-    call('ZADD', ns .. 'l:' .. task, seq, id)
+    call('ZADD', ns .. 'l:' .. task, aside and 'inf' or where[1] == 'delayed' and text(BEHIND + where[2]) or seq, id)
     call('SADD', ns .. 'busy', task)
     call('ZADD', ns .. 'a', created, id)
     call('ZADD', ns .. 'a:' .. task, created, id)
@@ -139,12 +144,13 @@ local changes = {
   -- New runs that have to do with nobody else, and are alike but for their ids and arguments: what they share is
   -- written once for all of them.
   news = function(task, created, due, queue, rank, scheduled, shared, ids, args)
-    local fresh, live, born, waiting = {}, {}, {}, {}
+    local fresh, live, fired, born, waiting = {}, {}, {}, {}, {}
     for number, id in ipairs(ids) do -- who was not told the first time says it again
       if coming[id] or call('EXISTS', ns .. 'r:' .. id) == 0 then fresh[#fresh + 1], coming[id] = number, true end
     end
     if #fresh == 0 then return end
     local waits = tonumber(due) > now
+    local behind = waits and text(BEHIND + due)
     local last, zset = count_up('seq', #fresh) - #fresh, waits and 'delayed' or 'y:' .. queue
     local fields = { 'id', '', 'seq', '', 'zm', '', 'args', '', 'v', '1', 'zk', zset, 'state', waits and DELAYED or READY }
     if not args then fields[7], fields[8] = 'v', '1' end
@@ -155,7 +161,8 @@ local changes = {
       fields[2], fields[4], fields[6] = id, seq, member
       if args then fields[8] = args[number] end
       call('HSET', ns .. 'r:' .. id, unpack(fields))
-      live[2 * place - 1], live[2 * place] = seq, id
+      live[2 * place - 1], live[2 * place] = behind or seq, id
+      if scheduled then fired[2 * place - 1], fired[2 * place] = seq, id end
       born[2 * place - 1], born[2 * place] = created, id
       waiting[2 * place - 1], waiting[2 * place] = waits and due or 0, member
     end
@@ -163,7 +170,7 @@ local changes = {
     call('SADD', ns .. 'busy', task)
     call('ZADD', ns .. 'a', unpack(born))
     call('ZADD', ns .. 'a:' .. task, unpack(born))
-    if scheduled then call('ZADD', ns .. 'fired', unpack(live)) end
+    if scheduled then call('ZADD', ns .. 'fired', unpack(fired)) end
     if not waits then call('SADD', ns .. 'queues', queue) end
     call('ZADD', ns .. zset, unpack(waiting))
   end,
@@ -417,6 +424,25 @@ local changes = {
       call('ZADD', ns .. 'l:' .. task, seq, id)
       call('SADD', ns .. 'busy', task)
     end
+  end,
+  -- Lets a live run count as on its way, if all else says so, from an instant on, or at once.
+  count_from = function(id, task, due)
+    call('ZADD', ns .. 'l:' .. task, 'XX', due and text(BEHIND + due) or call('HGET', ns .. 'r:' .. id, 'seq') or 0, id)
+  end,
+  -- Forgets runs that were written ahead of their flow.
+  unstage = function(stage, ids)
+    for _, id in ipairs(ids) do
+      local run = call('HMGET', ns .. 'r:' .. id, 'stage', 'task')
+      if run[1] == stage and run[2] then
+        for _, need in ipairs(call('HKEYS', ns .. 'n:' .. id)) do call('SREM', ns .. 'f:' .. need, id) end
+        call('DEL', ns .. 'n:' .. id, ns .. 'f:' .. id)
+        call('ZREM', ns .. 'told', id)
+        call('ZREM', ns .. 'l:' .. run[2], id)
+        if call('EXISTS', ns .. 'l:' .. run[2]) == 0 then call('SREM', ns .. 'busy', run[2]) end
+        forget(id, run[2])
+      end
+    end
+    call('SREM', ns .. 'staged:' .. stage, unpack(ids))
   end,
   until_now = function(digests)
     for _, digest in ipairs(digests) do call('HSET', ns .. 'until', digest, now_text) end

@@ -19,6 +19,7 @@ from asyncsched.stores._redis.places import Key, pass_on
 from asyncsched.stores._redis.records import (
     BLOCKED,
     ENDED,
+    PARKED,
     QUEUED,
     RUNNING,
     Kept,
@@ -31,11 +32,12 @@ from asyncsched.stores._redis.records import (
     stand_said,
     standing_fields,
 )
-from asyncsched.stores._redis.transaction import TRIES, Transaction, too_busy
+from asyncsched.stores._redis.transaction import TRIES, Transaction, chunks, too_busy
 
 T = TypeVar("T")
 
 _SUCCESS = RunStatus.SUCCESS.value
+_READ = 200  # runs, by one call
 # What an end does not change.
 _STAYS = ("id", "task", "created_at", "scheduled_at", "stands_for", "terms", "args", "retry_of", "flow", "edges")
 ENDS = tuple(name for name in Row._fields if name not in _STAYS)
@@ -49,6 +51,8 @@ class Unit(Transaction):
         super().__init__(link, now_us)
         self._keys: dict[str, Key] = {}
         self._touched: set[str] = set()
+        self.fresh: Collection[str] = ()
+        """New runs of flows: nobody has seen them, so that a follower changes nothing of them."""
 
     async def close(self) -> None:
         """Let the next of each key be ready, and let others know which keys have changed."""
@@ -81,8 +85,8 @@ class Unit(Transaction):
 
     # -- runs that come
 
-    async def write(self, new: New) -> None:
-        """Write a run, which waits from now on, or is blocked."""
+    async def write(self, new: New, stage: str | None = None) -> None:
+        """Write a run, which waits from now on, or is blocked; with a ``stage`` nobody sees it until that is opened."""
         row, needs, maker = new
         terms = terms_of(row.terms)
         kept = Kept(row, BLOCKED if needs is not None else "", maker)
@@ -93,7 +97,10 @@ class Unit(Transaction):
         fields = [*fields_of(row), *standing_fields(row, terms, max(row.due_at, self.now_us)), "maker", maker]
         if row.flow is None and free(terms):
             fields += ("plain", "1")
-        self.change("new", row.id, row.task, row.created_at, fields, where, row.scheduled_at is not None)
+        if stage is not None:
+            fields += ("stage", stage)
+        aside = terms.backfill or (needs is not None and '"kind":"gate"' not in (row.edges or ""))
+        self.change("new", row.id, row.task, row.created_at, fields, where, row.scheduled_at is not None, aside)
         if needs is not None:
             await self._need(row.id, needs)
         else:
@@ -195,6 +202,7 @@ class Unit(Transaction):
         gone = gone_of(moved, ("terms", "args"))
         gone += [name for name, value in (("grouped", terms.group), ("rated", terms.rate)) if value is None]
         self.change("set", moved.id, fields, gone, where)
+        self.change("count_from", moved.id, moved.task, where[1] if where[0] == "delayed" else None)
         self.call("ZREM", "lapses", moved.id)
         self._lapse(moved, terms)
         return moved
@@ -235,6 +243,8 @@ class Unit(Transaction):
         assert kept is not None
         await self.leave_key(kept)
         stored = kept.row
+        if kept.state in (BLOCKED, PARKED) and not kept.terms.backfill:
+            self.change("count_from", row.id, stored.task, None)
         kept.row = row._replace(args=stored.args, terms=stored.terms, flow=stored.flow, edges=stored.edges, result=None)
         terms = kept.terms
         where = await self._wait(kept, terms, f"{kept.seq or 0:012x}")
@@ -257,11 +267,11 @@ class Unit(Transaction):
         self.touch(terms.limit_key)
 
     async def _need(self, run_id: str, needs: tuple[Needed, ...]) -> None:
-        await self.load(one.id for one in needs)
-        told = False
+        await self.load(one.id for one in needs if one.id not in self.fresh)
+        told: list[tuple[str, str]] = []
         for one in needs:
             status, reason = one.status, one.reason
-            upstream = await self.run(one.id)
+            upstream = None if one.id in self.fresh else await self.run(one.id)
             if upstream is not None and not upstream.live and status is None:
                 # It ended before its follower was written: whoever wrote that may have seen it live.
                 status, reason = upstream.row.status, upstream.row.reason
@@ -270,11 +280,13 @@ class Unit(Transaction):
                 flow, edges = upstream.row.flow or one.id, upstream.row.edges or "{}"
                 upstream.row = upstream.row._replace(flow=flow, edges=edges)
                 self.change("set", one.id, ["flow", flow, "edges", edges], ["plain"], None)
-            told = told or status is not None
             self.call("SADD", f"f:{one.id}", run_id)
-            self.call("HSET", f"n:{run_id}", one.id, "" if status is None else json.dumps([status, reason]))
-            if status is not None:
-                self.change("told", run_id, one.id, json.dumps([status, reason]))
+            told.append((one.id, "" if status is None else json.dumps([status, reason])))
+        for some in chunks(told, 1_000):
+            self.call("HSET", f"n:{run_id}", *(part for pair in some for part in pair))
+        for need, how in told:
+            if how:
+                self.change("told", run_id, need, how)
 
     # -- runs that end
 
@@ -367,13 +379,15 @@ async def transact(
 ) -> T:
     """What ``work`` gives, once what it did is carried out; it is done again as often as others were faster.
 
-    runs, keys, texts: what it will look at, as far as that is known: it is read all at once.
+    runs, keys, texts: what it will look at, as far as that is known: it is read at once, of very many runs in pieces.
     """
     for _ in range(TRIES):
         run_ids, names, places = (list(dict.fromkeys(given)) for given in (runs, keys, texts))
-        read = await link.read(run_ids, names, places)
+        first = run_ids[:_READ]
+        read = await link.read(first, names, places)
         unit = Unit(link, read.now_us)
-        unit.know_read(run_ids, read)
+        unit.know_read(first, read)
+        await unit.load(run_ids[_READ:])
         unit.know_texts(places, read.texts)
         for name, said in zip(names, read.keys, strict=True):
             unit.know_key(name, said)
@@ -382,11 +396,3 @@ async def transact(
         if await unit.commit() is not None:
             return answer
     raise too_busy(link)
-
-
-def looks_at(rows: Collection[Row]) -> tuple[list[str], list[str], list[str]]:
-    """The runs, limit keys and texts that matter where these runs come, wait or end."""
-    terms = [terms_of(row.terms) for row in rows if row.terms is not None]
-    texts = [f"s:{one.once_key}" for one in terms if one.once_key is not None]
-    texts += [f"i:{one.idempotency.key}" for one in terms if one.idempotency is not None]
-    return [row.id for row in rows], [one.limit_key for one in terms if one.limit_key is not None], texts

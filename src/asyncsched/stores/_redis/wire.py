@@ -120,6 +120,8 @@ class Wire:
         self._coming: asyncio.Task[None] | None = None
         self._watching: asyncio.TimerHandle | None = None
         self._exchanges = 0
+        self._anew = 0
+        """How many of those that wait are sent once more, in their order."""
 
     def ask(self, commands: Sequence[tuple[Any, ...]]) -> asyncio.Future[list[Any]]:
         """What commands answer, in their order; a refusal is raised once all have been answered."""
@@ -259,7 +261,8 @@ class Wire:
             raise answer
         one = self._sent.popleft()
         if isinstance(answer, self._unknown) and one.script is not None:
-            self._waiting.insert(0, _in_full(one, one.script))  # it was not carried out
+            self._waiting.insert(self._anew, _in_full(one, one.script))  # it was not carried out
+            self._anew += 1
         else:
             one.told(answer)
         self._left[0] -= 1
@@ -269,6 +272,7 @@ class Wire:
         elif not self._left[0]:
             self._left.popleft()
             self._exchanges += 1
+            self._anew = 0
             if self._waiting:
                 self._begin()
 
@@ -283,6 +287,7 @@ class Wire:
         self._sent.clear()
         self._left.clear()
         self._exchanges += 1
+        self._anew = 0
         for one in sent:
             one.told(error)
 
