@@ -88,6 +88,9 @@ class JournalStore(MemoryStore):
     async def now_us(self) -> int:
         return self._clock.now_us()
 
+    def clock_set_back(self, by_us: int) -> None:
+        """Moves nothing: runs wait for the instants that the journal says."""
+
     def write(self, verb: str, args: tuple[Any, ...], options: Mapping[str, Any]) -> None:
         """Write down what is asked; it is on the disk when this returns."""
         self._moment.at_us = self._clock.now_us()

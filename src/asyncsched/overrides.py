@@ -20,6 +20,7 @@ class Overrides(NamedTuple):
     priority, max_running: of the runs that are made from then on.
     at_us: when the last of them was put, in microseconds since the epoch.
     note: why, as the operator said.
+    more: what a later version has put beside these, as JSON values: it stays whatever is put here, until it is reset.
     """
 
     trigger: Trigger | None = None
@@ -27,6 +28,7 @@ class Overrides(NamedTuple):
     max_running: int | None = None
     at_us: int | None = None
     note: str | None = None
+    more: Mapping[str, Any] | None = None
 
     def over(self, policy: Policy) -> Policy:
         """The policy, with what wins over it."""
@@ -58,8 +60,10 @@ class Overrides(NamedTuple):
 
     def to_json(self) -> dict[str, Any]:
         """These as JSON values, what is ``None`` left out."""
-        said = {name: value for name, value in self._asdict().items() if value is not None}
-        return said if self.trigger is None else {**said, "trigger": self.trigger.to_json()}
+        said = {name: value for name in _NAMES if (value := getattr(self, name)) is not None}
+        if self.trigger is not None:
+            said["trigger"] = self.trigger.to_json()
+        return said if self.more is None else {**self.more, **said}
 
     @staticmethod
     def from_json(said: Mapping[str, Any]) -> Overrides:
@@ -74,13 +78,16 @@ class Overrides(NamedTuple):
             raise TypeError(f"stored overrides {said!r} hold what is no number")
         trigger, note = said.get("trigger"), said.get("note")
         priority, max_running, at_us = numbers
+        more = {name: value for name, value in said.items() if name not in _NAMES}
         return Overrides(
             None if trigger is None else Trigger.from_json(trigger),
             priority,
             max_running,
             at_us,
             None if note is None else str(note),
+            more or None,
         )
 
 
+_NAMES = tuple(name for name in Overrides._fields if name != "more")
 NO_OVERRIDES = Overrides()

@@ -35,6 +35,7 @@ class StoredTask:
     trigger: what it fires by; ``None`` for a task that runs when it is submitted, and where it cannot be read.
     coded: the trigger that code declares: another one, where an operator has put one.
     next_us: the earliest fire that has not been accounted for.
+    skip_us: the fire at this instant is to be a recorded skip, as was asked.
     paused_until_us: no fires become runs before then; ``FOREVER`` is without end.
     overrides: what an operator has put in place of what code says.
     retired: no node declares the task: it does not fire, and its runs wait until one does.
@@ -47,6 +48,7 @@ class StoredTask:
     trigger: Trigger | None = None
     coded: Trigger | None = None
     next_us: int | None = None
+    skip_us: int | None = None
     paused_until_us: int | None = None
     overrides: Overrides = NO_OVERRIDES
     retired: bool = False
@@ -62,6 +64,13 @@ class StoredTask:
         if self.next_us is None or self.retired or self.paused_until_us == FOREVER:
             return None
         return from_us(max(self.next_us, self.paused_until_us or 0))
+
+    @property
+    def skips_next(self) -> bool:
+        """Whether the next fire is to be a recorded skip, as was asked; those of a pause are so anyway."""
+        if self.skip_us is None or self.skip_us != self.next_us:
+            return False
+        return self.paused_until_us is None or self.paused_until_us <= self.skip_us
 
     @property
     def reason(self) -> str | None:
@@ -80,6 +89,7 @@ class StoredTask:
             "task": self.task,
             "trigger": None if self.trigger is None else self.trigger.describe(),
             "next_fire": None if self.next_fire is None else self.next_fire.isoformat(),
+            "skips_next": self.skips_next,
             "paused": paused is not None,
             "paused_until": None if paused is None or paused == FOREVER else from_us(paused).isoformat(),
             "overrides": overrides_words(self.overrides, self.coded),
@@ -99,8 +109,8 @@ def overrides_words(overrides: Overrides, coded: Trigger | None) -> dict[str, An
     at_us = said.pop("at_us", None)
     if at_us is not None:
         said["at"] = from_us(at_us).isoformat()
-    if overrides.trigger is not None:
-        said["trigger"] = overrides.trigger.describe()
+    if "trigger" in said:
+        said["trigger"] = "one of a later version" if overrides.trigger is None else overrides.trigger.describe()
         said["code_trigger"] = None if coded is None else coded.describe()
     return said
 

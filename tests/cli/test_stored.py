@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from datetime import datetime, timedelta
@@ -10,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from asyncsched import Registry, Scheduler
+from asyncsched.run import Run
+from asyncsched.scheduler import store_of
 from asyncsched.stores._sqlite import schema
 from oldest import write_oldest
 
@@ -187,12 +191,36 @@ def test_all_that_failed_is_repeated_once(ask, command) -> None:
 @pytest.mark.parametrize("verb", ["show", "cancel", "retry"])
 def test_an_unknown_run_is_answered_with_near_ones(ask, command, verb: str) -> None:
     known = ask("submit", "app", "slow")["id"]
-    for given in (known[:13], known[-8:], known[:-1] + ("0" if known[-1] != "0" else "1")):
+    for given in (known[:6], known[-7:], known[:-1] + ("0" if known[-1] != "0" else "1")):
         done = command(verb, "app", given)
         assert (done.code, done.out) == (2, "")
         assert done.err == f"asyncsched: no run {given!r}: did you mean {known}?\n"
     done = command(verb, "app", "nonsense")
     assert done.err == "asyncsched: no run 'nonsense': 'asyncsched runs' lists those that are kept\n"
+
+
+def test_the_beginning_or_the_end_of_an_id_will_do_where_no_other_run_has_it(ask, tell, command) -> None:
+    known, other = (ask("submit", "app", "slow")["id"] for _ in range(2))
+    assert ask("show", "app", known[-8:])["id"] == known
+    assert ask("show", "--store", URL, known[:-1])["id"] == known
+    assert tell("cancel", "app", known[-12:]) == ["cancelled 1 run"]
+    assert ask("show", "app", other)["status"] == "PENDING"
+    assert ask("retry", "app", known[-12:])[0]["retry_of"] == known
+
+
+def test_a_part_of_several_ids_is_answered_with_all_of_them(command, stored: Path) -> None:
+    async def filled() -> list[str]:
+        async with Scheduler(URL, registry=Registry(), queues=[]) as node:
+            runs = [Run(f"01a1feb7-0000-7000-8000-{number:012x}", "app:slow", 1, 1) for number in range(12)]
+            await store_of(node).submit(runs)
+        return [run.id for run in runs]
+
+    run_ids = asyncio.run(filled())
+    for verb in ("show", "cancel", "retry"):
+        done = command(verb, "app", "01a1feb7")
+        assert (done.code, done.out) == (2, "")
+        said = "asyncsched: 12 runs begin or end with '01a1feb7', give more of the id: "
+        assert done.err == f"{said}{', '.join(run_ids[:1:-1])} and 2 more\n"
 
 
 @pytest.mark.parametrize("verb", ["trigger", "submit", "pause", "resume"])
@@ -411,4 +439,6 @@ def test_the_next_fire_is_skipped(ask, tell) -> None:
     (line,) = tell("skip-next", "app", "backup")
     assert re.fullmatch(r"backup: skips \w{3} [ \d]\d \w{3} 20\d\d 0[23]:[03]0:00 E[SD]T", line)
     assert "skip_next" in str(ask("why", "app", "backup")["notes"])
+    assert [task["task"] for task in ask("ls", "app") if task["skips_next"]] == ["app:backup"]
+    assert [row[:6] for row in tell("ls", "app") if row.endswith(", the next fire is to be skipped")] == ["backup"]
     assert tell("skip-next", "app", "send") == ["send: nothing to skip: no fire is coming"]

@@ -13,6 +13,8 @@ from .postgres_bench import PostgresBench, server
 
 
 class TestPostgres(SharedStoreContract):
+    tried_in_transactions = True
+
     @pytest.fixture
     def make_bench(self) -> Callable[[], Bench]:
         url = server().url()
@@ -23,6 +25,8 @@ if (OLDEST := servers.oldest_postgres()) is not None:
 
     class TestOldestPostgres(SharedStoreContract):
         """The same by the oldest server of this system, which is older than that of the wheel."""
+
+        tried_in_transactions = True
 
         @pytest.fixture
         def make_bench(self) -> Callable[[], Bench]:

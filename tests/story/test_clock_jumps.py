@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from asyncsched import Registry, Task
+from asyncsched import Registry, Retry, Task
 from asyncsched.events import ClockJumped
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -137,3 +137,46 @@ async def test_so_is_the_time_to_shut_down(virtual: Any, by: str) -> None:
         drained = await leaving
         assert loop.time() - began == 30
         assert [run.task for run in drained.cancelled] == [endless.id]
+
+
+@pytest.mark.parametrize("by", ["-1h", "-20s"])
+async def test_the_wait_before_the_next_attempt_is_time_that_passes_too(virtual: Any, by: str) -> None:
+    registry, began = Registry(), []
+    loop = asyncio.get_running_loop()
+
+    @registry.task(retry=Retry(attempts=3, wait="10s"), run_timeout="25s")
+    async def failing() -> None:
+        began.append(loop.time())
+        raise ValueError("not yet")
+
+    @registry.task
+    async def later() -> None: ...
+
+    async with virtual(registry, at=NOON) as sched:
+        run = await failing.submit()
+        waiting = await later.using(at=NOON + timedelta(seconds=30)).submit()
+        await sched.advance("4s")
+        await sched.jump(by)
+        await sched.advance("30s")
+        assert [at - began[0] for at in began] == [0, 10, 20]
+        assert run.status == "FAILED"
+        assert waiting.status == "PENDING", "an instant is one of the clock, wherever that has been set"
+
+
+async def test_a_run_that_waits_to_be_tried_again_is_out_of_time_when_it_would_have_been(virtual: Any) -> None:
+    registry = Registry()
+
+    @registry.task(retry=Retry(attempts=2, wait="1h"), run_timeout="30m")
+    async def failing() -> None:
+        raise ValueError("not yet")
+
+    async with virtual(registry, at=NOON) as sched:
+        run = await failing.submit()
+        await sched.advance("1m")
+        await sched.jump("-2h")
+        await sched.advance("28m")
+        assert run.status == "PENDING"
+        await sched.advance("2m")
+        assert run.status == "FAILED"
+        with pytest.raises(TimeoutError, match="run_timeout='30m'"):
+            await run

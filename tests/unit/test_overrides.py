@@ -37,6 +37,17 @@ def test_what_is_none_is_refused(said: dict[str, object]) -> None:
         Overrides.from_json(said)
 
 
+def test_what_a_later_version_has_put_beside_them_stays_whatever_is_put_here() -> None:
+    said = {"priority": 3, "colour": ["red", {"more": 1}], "note": "why"}
+    found = Overrides.from_json(json.loads(json.dumps(said)))
+    assert found.to_json() == said
+    assert found.with_limits(DEFAULT_POLICY, 5, 2).to_json() == {**said, "priority": 5, "max_running": 2}
+    assert found._replace(trigger=Every("5m"), note=None).to_json().keys() == {"priority", "colour", "trigger"}
+    assert found.over(DEFAULT_POLICY) == Overrides(priority=3).over(DEFAULT_POLICY)
+    named = {"more": 1, "priority": 2}
+    assert Overrides.from_json(named).to_json() == named
+
+
 def test_limits_go_over_those_of_the_policy_and_nothing_else_does() -> None:
     policy = Policy.of({"priority": 4, "queue": "mail", "overlap": "allow"})
     assert NO_OVERRIDES.over(policy) is policy

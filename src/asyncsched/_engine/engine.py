@@ -148,7 +148,7 @@ class Engine:
         around = self.resources.around
         self.arming = Arming(living, timer, store, bus, self.clock, self.firing, self.tz, self, around)
         self.flows = self.firing.flows = self._make_flows(ids)
-        self.intake = Intake(living, store, self.flows, ids, now_us, lambda runs: self.cycle.submitted(runs))
+        self.intake = Intake(living, store, self.flows, ids, now_us, lambda *of: self.cycle.submitted(*of))
         self.cycle = Cycle(
             *(living, timer, store, bus, lambda ended: Runner(timer, self.executors, ended, now_us), now_us),
             *(self.turns.call, self.firing.completed),
@@ -394,7 +394,7 @@ class Engine:
             self.bus.tell(RunAbandoned(at_us=self.clock.now_us(), task=run.task, run=run))
 
     def _jumped(self, by_us: int) -> None:
-        follow_jump(by_us, self.living, self.timer, self.bus, self.clock)
+        follow_jump(by_us, self.living, self.timer, self.bus, self.clock, self.store)
         self.cycle.stir()  # a rate is reckoned by the clock
         if self.standby is not None:
             self.standby.jumped()

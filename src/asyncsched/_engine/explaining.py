@@ -206,6 +206,7 @@ def _override_note(overrides: Overrides, task: Task[..., Any]) -> Note:
         put.append(f"priority={overrides.priority}, where code says {task.policy.priority}")
     if overrides.max_running is not None:
         put.append(f"max_running={overrides.max_running}, where code says {task.policy.max_running}")
+    put += [f"{name}, which a later version knows" for name in overrides.more or ()]
     why = "" if overrides.note is None else f": {overrides.note}"
     says = f"an operator has put {'; '.join(put)}{why}"
     return Note(kind="override", says=says, cure="tasks.reset lets what the code says hold again")

@@ -106,8 +106,8 @@ def cancel(place: Place, chosen: Chosen, *, as_json: bool) -> None:
     async def work(node: Scheduler) -> int:
         if chosen.run is None:
             return await node.runs.cancel(task=task, queue=chosen.queue)
-        await run_named(store_of(node), chosen.run)
-        return int(await node.runs.cancel(chosen.run))
+        run = await run_named(store_of(node), chosen.run)
+        return int(await node.runs.cancel(run.id))
 
     count = act(place, work)
     if as_json:
@@ -130,8 +130,8 @@ def retry(place: Place, chosen: Chosen, *, as_json: bool) -> None:
 
     async def work(node: Scheduler) -> list[Run[Any]]:
         if chosen.run is not None:
-            await run_named(store_of(node), chosen.run)
-            return [await node.runs.retry(chosen.run)]
+            run = await run_named(store_of(node), chosen.run)
+            return [await node.runs.retry(run.id)]
         return await node.runs.retry(
             task=task, queue=chosen.queue, status=RunStatus.FAILED, since=chosen.since, limit=_MOST
         )

@@ -24,6 +24,8 @@ from asyncsched.zone import load_zone
 
 STYLES: Mapping[str, str] = {"SUCCESS": "green", "FAILED": "red", "RUNNING": "cyan", "PENDING": "blue"}
 _NEAR = 1_000
+_TELLING = 8
+_LISTED = 10
 _WIDEST = 120
 
 
@@ -119,23 +121,31 @@ def said_error(run: Run[Any]) -> str:
 
 
 async def run_named(store: Store, run_id: str) -> Run[Any]:
-    """The run of this id.
+    """The run of this id, or the only one of the newest 1,000 whose id begins or ends so, with 8 characters at least.
+
+    Ids begin with the instant at which they were made, so it is their ends that tell them apart.
 
     Raises:
-        UnknownRun: there is none; the message offers those that were meant, perhaps.
+        UnknownRun: there is none, or more than one; the message offers those that were meant, perhaps.
     """
     found = await store.run(run_id)
     if found is not None:
         return found
-    latest = [run.id for run in await store.runs(RunFilter(limit=_NEAR))]
+    latest = {run.id: run for run in await store.runs(RunFilter(limit=_NEAR))}
     parts = [known for known in latest if len(run_id) > 3 and (known.startswith(run_id) or known.endswith(run_id))]
+    if len(run_id) >= _TELLING and parts:
+        if len(parts) == 1:
+            return latest[parts[0]]
+        more = "" if len(parts) <= _LISTED else f" and {len(parts) - _LISTED:,} more"
+        listed = ", ".join(parts[:_LISTED])
+        raise UnknownRun(f"{len(parts):,} runs begin or end with {run_id!r}, give more of the id: {listed}{more}")
     near = parts[:3] or get_close_matches(run_id, latest, 3, 0.9)
     hint = f"did you mean {' or '.join(near)}?" if near else "'asyncsched runs' lists those that are kept"
     raise UnknownRun(f"no run {run_id!r}: {hint}")
 
 
 def show_run(place: Place, run_id: str, *, as_json: bool) -> None:
-    """Prints all that is on record of a run.
+    """Prints all that is on record of a run, whose id may be cut short.
 
     Raises:
         UnknownRun: there is none of this id; the message offers near ones.

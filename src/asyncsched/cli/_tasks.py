@@ -56,6 +56,8 @@ def _words(task: StoredTask, zones: Zones) -> Sequence[str]:
         parts.append(f"paused until {end}")
     elif (coming := _next(task, zones)) is not None:
         parts.append(f"next {second_words(coming)}")
+    if task.skips_next:
+        parts.append("the next fire is to be skipped")
     counts = (("waiting", task.waiting - task.parked), ("parked", task.parked), ("running", task.running))
     parts += [f"{count:,} {what}" for what, count in counts if count]
     put = overrides_words(task.overrides, task.coded)

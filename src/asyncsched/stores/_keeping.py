@@ -13,6 +13,9 @@ from asyncsched.run import Run
 from asyncsched.stores._pieces import LAST
 from asyncsched.stores._upkeep import Pruned, UpkeepVerbs
 
+OF_REMOVED = 20_000
+"""So many ended runs are kept of all tasks together that were removed: some 15 MB of plain ones."""
+
 
 class IdempotencyKeys:
     """Which run stands for each key that was given to a submit."""
@@ -58,6 +61,45 @@ class IdempotencyKeys:
         return forgotten
 
 
+class RemovedTasks:
+    """The tasks that are gone and of which ended runs are still kept: at most so many of all together."""
+
+    def __init__(self, most: int = OF_REMOVED) -> None:
+        self._most = most
+        self._kept: dict[str, Sequence[Run[Any]]] = {}
+        self._count = 0
+        """At least as many runs as are kept of them: some may have been forgotten since."""
+
+    def add(self, task: str, kept: Sequence[Run[Any]], coming: int) -> None:
+        """A task is gone; its ended runs, to which so many more will come at most."""
+        self._kept.pop(task, None)
+        self._kept[task] = kept
+        self._count += len(kept) + coming
+
+    def back(self, task: str) -> None:
+        """The task is there again, or has another id."""
+        self._kept.pop(task, None)
+
+    def surplus(self) -> list[tuple[str, int]]:
+        """Of which tasks how many runs are to be forgotten, once they are too many.
+
+        Those that went first lose theirs first, and so many at once that it is not counted again soon.
+        """
+        if self._count <= self._most:
+            return []
+        fewer = self._most * 7 // 8
+        self._count = sum(map(len, self._kept.values()))
+        surplus = []
+        for task, kept in list(self._kept.items()):
+            gone = min(len(kept), max(0, self._count - fewer))
+            if gone:
+                self._count -= gone
+                surplus.append((task, gone))
+            if gone == len(kept):
+                del self._kept[task]
+        return surplus
+
+
 class MemoryUpkeep(UpkeepVerbs):
     """Those verbs of the memory store that keep it small."""
 
@@ -85,7 +127,7 @@ class MemoryUpkeep(UpkeepVerbs):
         keys = self._keys.forget(now_us)
         looked = runs = 0
         while looked < most:
-            for task, kept in self._histories(self._piece).items():
+            for task, kept in list(self._histories(self._piece).items()):
                 limit_us = keep_us.get(task, others_us)
                 looked += 1
                 if limit_us is None:

@@ -36,3 +36,10 @@ class NodeVerbs(ABC):
 
         ``edited`` is called there, with no tasks. It goes on being asked; to say that it does so is the node's.
         """
+
+    def clock_set_back(self, by_us: int) -> None:  # noqa: B027 - to most stores it is nothing
+        """Told by the node when the clock of ``open`` was found to be set back by so much. Asks nobody.
+
+        A store that is its process's own may let no run wait longer for its next attempt than it would have. Elsewhere
+        that is an instant, by which all nodes go: nothing is moved.
+        """

@@ -8,6 +8,7 @@ from typing import Any
 from asyncsched.nodes import NodeReport, StoredNode
 from asyncsched.run import Run, RunStatus
 from asyncsched.stores._nodes import NodeVerbs
+from asyncsched.stores._waiting import WaitingRoom
 
 
 class OnlyNode(NodeVerbs):
@@ -16,6 +17,7 @@ class OnlyNode(NodeVerbs):
     _node: str
     _now_us: Callable[[], int]
     _live: dict[str, Run[Any]]
+    _room: WaitingRoom
 
     def __init__(self) -> None:
         self._entered_us: int | None = None
@@ -52,3 +54,6 @@ class OnlyNode(NodeVerbs):
         found = self._entered_us is not None and node_id == self._node
         self._asked = self._asked or found
         return found
+
+    def clock_set_back(self, by_us: int) -> None:
+        self._room.set_back(by_us)

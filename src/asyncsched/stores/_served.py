@@ -122,6 +122,7 @@ class MemoryRoster(RosterVerbs):
             trigger=kept.trigger,
             coded=kept.coded,
             next_us=kept.next_us,
+            skip_us=kept.skip_us,
             paused_until_us=kept.paused_until_us,
             overrides=kept.overrides,
             retired=not self._is_served(task),

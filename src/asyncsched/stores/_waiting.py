@@ -308,6 +308,18 @@ class WaitingRoom:
                 heappush(self._fading, (now_us, key))
             self._pass_on(key, kept, now_us)
 
+    def set_back(self, by_us: int) -> None:
+        """The clock was set back by so much: let nobody wait longer for his next attempt than he would have."""
+        for place, (due_us, written, run) in enumerate(self._delayed):
+            if run.started_us is None or not _waits(self._delayed[place]):
+                continue  # what has not begun waits for an instant, not for a while
+            run.due_us -= by_us
+            if run.first_us is not None:
+                run.first_us -= by_us
+                self._bounded.add(run)
+            self._delayed[place] = due_us - by_us, written, run
+        heapify(self._delayed)
+
     def left_behind(self) -> None:
         """One more entry is that of a run that ended here, or moved. Once they are many, they are swept out."""
         self._gone += 1

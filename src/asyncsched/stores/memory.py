@@ -23,7 +23,7 @@ from asyncsched.stores._base import (
     Store,
 )
 from asyncsched.stores._blocked import BlockedRuns, MemoryGraphs
-from asyncsched.stores._keeping import IdempotencyKeys, MemoryUpkeep
+from asyncsched.stores._keeping import IdempotencyKeys, MemoryUpkeep, RemovedTasks
 from asyncsched.stores._only_node import OnlyNode
 from asyncsched.stores._pieces import LAST, Pieces
 from asyncsched.stores._served import KeptTask, MemoryRoster
@@ -47,7 +47,11 @@ class _History(list[Run[Any]]):
 
 
 class MemoryStore(MemoryGraphs, MemoryUpkeep, MemoryRoster, OnlyNode, Store):
-    """Keeps everything until the process ends. Leaving a scheduler and entering it again keeps it too."""
+    """Keeps everything until the process ends. Leaving a scheduler and entering it again keeps it too.
+
+    Of the tasks that were removed it keeps the newest 20,000 ended runs, or some fewer, of all together: so a program
+    that adds and removes tasks all day does not grow.
+    """
 
     answers_at_once = True
 
@@ -63,6 +67,7 @@ class MemoryStore(MemoryGraphs, MemoryUpkeep, MemoryRoster, OnlyNode, Store):
         self._admit = self._room.admit
         self._standing = StandingRuns()
         self._keys = IdempotencyKeys()
+        self._removed = RemovedTasks()
         self._blocked = BlockedRuns()
         self._ended: Pieces[Run[Any]] = Pieces()
         self._history: Pieces[_History] = Pieces()
@@ -119,6 +124,8 @@ class MemoryStore(MemoryGraphs, MemoryUpkeep, MemoryRoster, OnlyNode, Store):
         self._edits += 1
         known = self._tasks.get(declared.task)
         put = self._tasks[declared.task] = KeptTask(declared, self._edits, len(self._left_us) - 1, known)
+        if known is None:
+            self._removed.back(declared.task)
         kept = self._history[hash(declared.task) & LAST].get(declared.task)
         if kept is not None:
             kept.limit = declared.history_limit
@@ -137,10 +144,14 @@ class MemoryStore(MemoryGraphs, MemoryUpkeep, MemoryRoster, OnlyNode, Store):
     async def drop_task(self, task: str) -> list[Run[Any]]:
         self._tasks.pop(task, None)
         self._blocked.forget(task)
-        if not self._live:
-            return []
-        waiting = [run.id for run in self._live.values() if run.task == task]
-        return await self.cancel(waiting, "its task was removed")
+        live = [run.id for run in self._live.values() if run.task == task]
+        cancelled = await self.cancel(live, "its task was removed")
+        kept = self._history.get(task)
+        if kept is not None:
+            self._removed.add(task, kept, len(live) - len(cancelled))
+            for gone, count in self._removed.surplus():
+                self._drop_oldest(gone, count)
+        return cancelled
 
     async def standings(self, tasks: Collection[str]) -> list[Standing]:
         return [self._tasks[task].standing(task) for task in tasks if task in self._tasks]
@@ -299,6 +310,8 @@ class MemoryStore(MemoryGraphs, MemoryUpkeep, MemoryRoster, OnlyNode, Store):
             known = self._tasks.get(run.task)
             kept = _History(_HISTORY_LIMIT if known is None else known.history_limit)
             histories[run.task] = kept
+            if known is None:
+                self._removed.add(run.task, kept, 1)
         if kept.limit:
             if len(kept) == kept.limit:
                 self._forget(kept.pop(0))
@@ -312,6 +325,7 @@ class MemoryStore(MemoryGraphs, MemoryUpkeep, MemoryRoster, OnlyNode, Store):
         kept = self._history[hash(before) & LAST].pop(before, None)
         if kept is None:
             return False
+        self._removed.back(before)
         histories = self._history[hash(task) & LAST]
         for run in kept:
             run.task = task
@@ -329,10 +343,13 @@ class MemoryStore(MemoryGraphs, MemoryUpkeep, MemoryRoster, OnlyNode, Store):
         return self._history[piece]
 
     def _drop_oldest(self, task: str, count: int) -> None:
-        kept = self._history[hash(task) & LAST][task]
+        histories = self._history[hash(task) & LAST]
+        kept = histories[task]
         for run in kept[:count]:
             self._forget(run)
         del kept[:count]
+        if not kept and task not in self._tasks:
+            del histories[task]
 
 
 def _age(run: Run[Any]) -> tuple[int, int, str]:

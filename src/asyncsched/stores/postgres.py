@@ -144,6 +144,8 @@ class PostgresStore(WorkDesk, GraphDesk, SchemaDesk, UpkeepDesk, RosterDesk, Nod
         self._declares.discard(task)
         self._rosters.discard(digest_of([task]))
         rows = await self._write(lambda db: stored.drop(db, task, reason), [DECLARING])
+        self._known.remove(task)
+        self._limits.pop(task, None)
         self._changed()
         return self._take_ended(rows)
 

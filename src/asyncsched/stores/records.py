@@ -21,7 +21,7 @@ from asyncsched.triggers import Trigger
 from asyncsched.values import Values
 
 Record = dict[str, Any]
-_TUPLES: Mapping[str, Callable[..., Any]] = {kind.__name__: kind for kind in (Amendment, FireOrder, Met, Overrides)}
+_TUPLES: Mapping[str, Callable[..., Any]] = {kind.__name__: kind for kind in (Amendment, FireOrder, Met)}
 
 
 def record_of_run(run: Run[Any], signature: Signature | None = None) -> Record:
@@ -139,7 +139,9 @@ def plain(asked: Any) -> Any:
             return {"Decision": [run.id, token, told, plain(sources), plain(met)]}
         case Trigger():
             return {"trigger": asked.to_json()}
-        case Amendment() | FireOrder() | Met() | Overrides():
+        case Overrides():
+            return {"Overrides": asked.to_json()}
+        case Amendment() | FireOrder() | Met():
             return {type(asked).__name__: [plain(item) for item in asked]}
         case Mapping():
             return {"map": {key: plain(item) for key, item in asked.items()}}
@@ -170,6 +172,8 @@ class Restored:
                 return task_of_record(fields)
             case "trigger":
                 return Trigger.from_json(fields)
+            case "Overrides":
+                return Overrides.from_json(fields)
             case "Ack":
                 run_id, token, settled, notes = fields
                 run = await self._known(run_id)

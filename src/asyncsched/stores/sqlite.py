@@ -145,6 +145,7 @@ class SQLiteStore(GraphDesk, SchemaDesk, UpkeepDesk, TransactionDesk, RosterDesk
         cancelled: list[Run[Any]] = await self._write(
             lambda db, now_us: stored.drop(db, now_us, task, reason), self._take_ended
         )
+        self._known.remove(task)
         return cancelled
 
     async def standings(self, tasks: Collection[str]) -> list[Standing]:

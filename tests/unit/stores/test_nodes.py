@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncsched.errors import ConfigError
+from asyncsched.stores._sqlite.neighbours import Neighbours
 from asyncsched.stores._sqlite.nodes import LEASE_US, NodeLock, Silence, bury, expired, sign_of, silence, vanished
 from asyncsched.stores.sqlite import SQLiteStore, store_at
 
@@ -108,3 +111,20 @@ def test_the_lease_may_stand_in_the_url() -> None:
 def test_a_lease_that_is_none_is_refused(lease: str) -> None:
     with pytest.raises(ConfigError, match="lease"):
         SQLiteStore("jobs.db", lease=lease)
+
+
+def test_what_others_wrote_before_the_first_look_and_then_went_is_asked_for_once(tmp_path: Path) -> None:
+    path, heard = str(tmp_path / "jobs.db"), list[str]()
+    lock = NodeLock(path, "n1")
+    neighbours = Neighbours(path, lambda: lock, lambda: 0, lambda: heard.append("changed"), heard.clear)
+    lock.take()
+    try:
+        with closing(sqlite3.connect(path, isolation_level=None)) as db:
+            db.execute("CREATE TABLE asyncsched_nodes (id TEXT)")
+            db.execute("INSERT INTO asyncsched_nodes VALUES ('n1')")
+            neighbours._sweep_us = 2**62  # nothing to be handed back: this file has no runs
+            neighbours.look(db)
+            neighbours.look(db)
+        assert heard == ["changed"]
+    finally:
+        lock.release()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import asyncsched.testing.store_contract as published
+from asyncsched.stores import MemoryStore
 
 pytest_plugins = ["pytester"]
 FOLDER = Path(published.__file__).parent
@@ -76,3 +78,21 @@ def test_no_promise_hides_another_of_its_name() -> None:
                 assert name not in seen, f"{name} stands in {seen[name]} and in {kind.__name__}"
                 seen[name] = kind.__name__
     assert len(seen) > 150
+
+
+def test_no_promise_is_ever_skipped() -> None:
+    for file in FOLDER.glob("*.py"):
+        said = file.read_text(encoding="utf-8")
+        assert not re.search(r"\b(?:skip|skipif|importorskip|xfail)\(", said), file.name
+
+
+async def test_a_store_that_transacts_is_not_tried_as_one_that_does_not() -> None:
+    await published.StoreContract().test_it_is_tried_as_what_it_says_it_is(MemoryStore())
+    with pytest.raises(AssertionError, match="tried_in_transactions = True in the class"):
+        await published.StoreContract().test_it_is_tried_as_what_it_says_it_is(Transacting())
+
+
+class Transacting(MemoryStore):
+    """One that says of itself that runs can work in its transactions."""
+
+    transacts = True

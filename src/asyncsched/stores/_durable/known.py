@@ -21,6 +21,7 @@ from asyncsched.values import VALUE_LIMIT, Values
 log = logging.getLogger("asyncsched.stores")
 
 _TOLD = 1_000  # so many unreadable runs are remembered, so that each is told of once
+_REMOVED = 1_000  # of so many removed tasks it is known how their values are stored: runs of them may be under way
 
 
 class KnownRuns(HeldRuns):
@@ -35,6 +36,7 @@ class KnownRuns(HeldRuns):
         self.recent = RecentRuns()
         self.node_id = ""
         self._told: dict[str, None] = {}
+        self._removed: dict[str, None] = {}
 
     def declare(self, task: str, signature: Signature | None, limit: int) -> None:
         """Know how the values of a task are stored, and how many of its ended runs are kept."""
@@ -42,6 +44,19 @@ class KnownRuns(HeldRuns):
             self._signatures[task] = signature
             self._values.pop(task, None)
         self.recent.limit(task, limit)
+        self._removed.pop(task, None)
+
+    def remove(self, task: str) -> None:
+        """Know no more of a task that was removed, once others have been and no run of it is under way here."""
+        self._removed[task] = None
+        if len(self._removed) <= _REMOVED:
+            return
+        under_way = {run.task for run in map(self._runs.get, self.here) if run is not None}
+        for gone in [one for one in self._removed if one not in under_way][: _REMOVED // 2]:
+            del self._removed[gone]
+            self._signatures.pop(gone, None)
+            self._values.pop(gone, None)
+            self.recent.remove(gone)
 
     def values(self, task: str) -> Values:
         """How the values of the task are stored."""

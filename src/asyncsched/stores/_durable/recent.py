@@ -49,6 +49,11 @@ class RecentRuns:
         if kept := self._ended.pop(before, None):
             self._ended[task][:0] = kept
 
+    def remove(self, task: str) -> None:
+        """Forget the task."""
+        self._limits.pop(task, None)
+        self._ended.pop(task, None)
+
     def recall(self, task: str, last: str, runs: Callable[[], Sequence[Run[Any]]]) -> None:
         """Keep these of the task, oldest first, unless the newest, whose id is ``last``, is known."""
         known = self._ended.get(task)

@@ -103,10 +103,16 @@ def standing_of(found: tuple[Any, ...], known: tuple[Declared, Declaration] | No
 
 
 def overrides_of(task: str, text: str) -> Overrides:
-    """What an operator has put, as its column says; nothing if that cannot be read."""
+    """What an operator has put, as its column says, but a trigger that cannot be read; nothing if that is no JSON."""
     try:
-        return Overrides.from_json(json.loads(text))
-    except (TriggerError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        said = json.loads(text)
+        try:
+            return Overrides.from_json(said)
+        except TriggerError as error:
+            log.warning("task %s: the trigger that was put cannot be read, the code's stands: %s", task, error)
+            rest = Overrides.from_json({name: value for name, value in said.items() if name != "trigger"})
+            return rest._replace(more={**(rest.more or {}), "trigger": said["trigger"]})
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         log.warning("task %s: its stored overrides cannot be read, what code declares stands: %s", task, error)
         return NO_OVERRIDES
 
@@ -134,6 +140,7 @@ def stored_task(columns: tuple[Any, ...], retired_us: int | None) -> StoredTask:
         trigger=stands.trigger,
         coded=stands.coded,
         next_us=stands.next_us,
+        skip_us=stands.skip_us,
         paused_until_us=stands.paused_until_us,
         overrides=stands.overrides,
         retired=not served,

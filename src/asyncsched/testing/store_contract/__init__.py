@@ -79,6 +79,8 @@ class StoreContract(
     """
 
     tried_beside_others: ClassVar[bool] = False
+    tried_in_transactions: ClassVar[bool] = False
+    """Whether runs may work in transactions of the store: a class that tries one that ``transacts`` says so."""
 
     @pytest.fixture
     def make_bench(self) -> Callable[[], Bench]:
@@ -103,6 +105,8 @@ class StoreContract(
 
     async def test_it_is_tried_as_what_it_says_it_is(self, store: Store) -> None:
         assert store.shared is self.tried_beside_others, "stores that are shared inherit SharedStoreContract"
+        said = f"tried_in_transactions = {store.transacts} in the class of this test"
+        assert store.transacts is self.tried_in_transactions, said
 
 
 class SharedStoreContract(

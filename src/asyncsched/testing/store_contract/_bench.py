@@ -43,7 +43,7 @@ class Bench(ABC):
         """
 
     async def advance(self, us: int) -> None:
-        """Let so many microseconds pass by the store's clock."""
+        """Let so many microseconds pass by the store's clock; where they are negative, it is set back by so much."""
         self.clock.moved_us += us
 
     @abstractmethod

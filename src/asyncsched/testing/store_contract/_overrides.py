@@ -81,6 +81,21 @@ class OverridePromises:
         assert found.changed == ["t"]
         assert (await where(store)).next_us == START_US + 5
 
+    async def test_what_a_later_version_has_put_beside_it_stays(self, bench: Bench) -> None:
+        store = await bench.enter("n1")
+        await store.put_task(declared())
+        said = {"priority": 3, "colour": {"red": [1, None]}, "at_us": START_US}
+        before = await overridden(store, Overrides.from_json(said), START_US)
+        await store.close()
+        store = await bench.enter("n2")
+        (after,) = (await store.reconcile([declared()])).standings
+        assert (after, after.overrides.to_json()) == (before, said)
+        (told,) = await store.tasks(["t"])
+        assert told.overrides == before.overrides
+        await overridden(store, after.overrides._replace(max_running=2), START_US)
+        assert (await where(store)).overrides.to_json() == {**said, "max_running": 2}
+        await store.close()
+
     async def test_it_goes_with_its_task(self, store: Store) -> None:
         await store.put_task(declared())
         await overridden(store, Overrides(trigger=OTHER, priority=1), NEXT_US)

@@ -8,7 +8,19 @@ from asyncsched.run import Bounds, RunStatus
 from asyncsched.stored import PARKED, Unserved, unserved_reason
 from asyncsched.stores import FOREVER, Amendment, Store
 from asyncsched.testing.store_contract._bench import SECOND, START_US, Bench
-from asyncsched.testing.store_contract._making import EVERY, a_run, claim, declared, finish, ids, names, needing, where
+from asyncsched.testing.store_contract._making import (
+    EVERY,
+    a_run,
+    a_skip,
+    claim,
+    declared,
+    finish,
+    ids,
+    names,
+    needing,
+    order,
+    where,
+)
 
 
 async def declare(store: Store, *tasks: str) -> None:
@@ -41,6 +53,20 @@ class RosterPromises:
         await claim(store, 1)
         found = {task.task: (task.waiting, task.running, task.paused_until_us) for task in await store.tasks()}
         assert found == {"a": (2, 1, FOREVER), "b": (0, 0, None)}
+
+    async def test_a_fire_that_is_to_be_skipped_is_told(self, store: Store) -> None:
+        before = await store.put_task(declared())
+        assert [(task.skip_us, task.skips_next) for task in await store.tasks()] == [(None, False)]
+        after = await store.amend("t", before.version, Amendment(None, START_US))
+        assert after is not None
+        assert [(task.skip_us, task.skips_next) for task in await store.tasks()] == [(START_US, True)]
+        paused = await store.amend("t", after.version, Amendment(START_US + 1, START_US))
+        assert paused is not None
+        assert [(task.skip_us, task.skips_next) for task in await store.tasks()] == [(START_US, False)]
+        resumed = await store.amend("t", paused.version, Amendment(None, START_US))
+        assert resumed is not None
+        await store.fire([order(resumed, skips=[a_skip()])])
+        assert [task.skips_next for task in await store.tasks()] == [False]
 
     async def test_metadata_is_that_which_was_declared_last(self, store: Store) -> None:
         await store.reconcile([replace(declared(), metadata={"owner": "ops"})])
