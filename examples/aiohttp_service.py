@@ -1,5 +1,6 @@
 """An aiohttp service that looks at other services every few seconds: python examples/aiohttp_service.py
 
+pip install aiohttp                    what it needs beside asyncsched
 curl localhost:8080/                   how they are
 curl -X POST localhost:8080/look       look now, and wait for the answer
 """

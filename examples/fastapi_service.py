@@ -1,5 +1,6 @@
 """A FastAPI service that does its background work itself: uvicorn --app-dir examples fastapi_service:app
 
+pip install fastapi uvicorn                              what it needs beside asyncsched
 curl -X POST localhost:8000/orders/42                    accepts an order; its receipt is sent in the background
 curl localhost:8000/runs/<the id that this gave>         what became of the receipt
 curl localhost:8000/rates                                the rates of this minute

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ ROOMS = """
     executors/_crew.py
 4 behind them
     stores/_pieces.py stores/_standing.py stores/_keeping.py
-    stores/_only_node.py stores/_doubles.py stores/_waiting.py stores/_blocked.py stores/_served.py stores/memory.py
+    stores/_doubles.py stores/_waiting.py stores/_only_node.py stores/_blocked.py stores/_served.py stores/memory.py
     stores/__init__.py
     executors/loop.py
     stores/_durable/__init__.py stores/_durable/admission.py
@@ -125,6 +126,11 @@ ROOMS = """
     cli/__init__.py __main__.py
 """
 LISTED = [word for line in ROOMS.splitlines() if line.startswith("    ") for word in line.split()]
+TESTS = sorted(
+    path.relative_to(ROOT).as_posix()
+    for path in (ROOT / "tests").rglob("*.py")
+    if path.relative_to(ROOT).parts[1] != "faults"  # where real processes and servers die, time is the matter
+)
 FILES = sorted(str(path.relative_to(PACKAGE).as_posix()) for path in PACKAGE.rglob("*.py"))
 
 LONGEST_FUNCTION, LONGEST_FILE, MOST_PUBLIC_METHODS = 50, 400, 15
@@ -136,6 +142,9 @@ CLOCKS = {
     *(f"datetime.datetime.{name}" for name in ("now", "utcnow", "today")),
     "datetime.date.today",
 }
+CPU_CLOCKS = {f"time.{name}{unit}" for name in ("process_time", "thread_time") for unit in ("", "_ns")}
+# What a machine under load may take for anything: a test that asserts less fails now and then.
+LEAST_PATIENCE_S = 10
 WAITS = {
     *(f"asyncio.{name}" for name in ("sleep", "wait_for", "timeout", "timeout_at")),
     *(f"anyio.{name}" for name in ("sleep", "sleep_until", "move_on_after", "move_on_at", "fail_after", "fail_at")),
@@ -217,12 +226,12 @@ def _dotted(node: ast.expr) -> str | None:
 
 def clock_reads(tree: ast.Module) -> list[str]:
     # The loop has a clock of its own: loop.time(), asyncio.get_running_loop().time().
-    of_loops = [
-        f"line {node.lineno}: {ast.unparse(node)}"
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute) and node.attr == "time" and "loop" in ast.unparse(node.value)
-    ]
+    of_loops = [f"line {node.lineno}: {ast.unparse(node)}" for node in ast.walk(tree) if _is_time_of_loop(node)]
     return of_loops + [f"line {node.lineno}: {name}" for node, name in names_used(tree) if name in CLOCKS]
+
+
+def _is_time_of_loop(node: ast.AST) -> bool:
+    return isinstance(node, ast.Attribute) and node.attr == "time" and "loop" in ast.unparse(node.value)
 
 
 def waits(tree: ast.Module) -> list[str]:
@@ -255,6 +264,81 @@ def code_from_names(tree: ast.Module, file: str) -> list[str]:
     return called + [
         f"line {line}: {dotted}" for line, dotted in imported(tree, file) if dotted.split(".")[0] in PICKLERS
     ]
+
+
+def timed_assertions(tree: ast.Module) -> list[str]:
+    """Assertions that something took less than so many seconds, by the clock of a machine or a loop.
+
+    Followed are the names, lists and functions of the file that a reading or the time between two is put into.
+    """
+    clocks = {id(node) for node, name in names_used(tree) if name in CLOCKS | CPU_CLOCKS}
+    clocks |= {id(node) for node in ast.walk(tree) if _is_time_of_loop(node)}
+    puts = list(_puts(tree))
+    read, taken = set[str](), set[str]()
+
+    def reads(node: ast.AST) -> bool:
+        return any(id(part) in clocks or (isinstance(part, ast.Name) and part.id in read) for part in ast.walk(node))
+
+    def spans(node: ast.AST) -> bool:
+        return any(
+            (isinstance(part, ast.BinOp) and isinstance(part.op, ast.Sub) and reads(part))
+            or (isinstance(part, ast.Name) and part.id in taken)
+            for part in ast.walk(node)
+        )
+
+    for _ in range(3):  # through as many hands
+        for name, value in puts:
+            if spans(value):
+                taken.add(name)
+            elif reads(value):
+                read.add(name)
+    numbers = {name: seconds for name, value in puts if (seconds := _seconds(value, {})) is not None}
+    return [
+        f"line {test.lineno}: {ast.unparse(test)}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assert)
+        for test in ast.walk(node.test)
+        if isinstance(test, ast.Compare)
+        for less, more in _less_and_more(test)
+        if spans(less) and (seconds := _seconds(more, numbers)) is not None and seconds < LEAST_PATIENCE_S
+    ]
+
+
+def _puts(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
+    """What is put into which name: assigned to it, appended to it, or returned by it."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Assign(targets=targets, value=value):
+                yield from ((part.id, value) for to in targets for part in ast.walk(to) if isinstance(part, ast.Name))
+            case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
+                yield name, value
+            case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr="append"), args=[value]):
+                yield name, value
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                yield from (
+                    (name, part.value) for part in ast.walk(node) if isinstance(part, ast.Return) and part.value
+                )
+
+
+def _less_and_more(test: ast.Compare) -> Iterator[tuple[ast.expr, ast.expr]]:
+    for left, order, right in zip([test.left, *test.comparators], test.ops, test.comparators, strict=False):
+        if isinstance(order, ast.Lt | ast.LtE):
+            yield left, right
+        elif isinstance(order, ast.Gt | ast.GtE):
+            yield right, left
+
+
+def _seconds(node: ast.expr, names: dict[str, float]) -> float | None:
+    """The seconds that are meant, None if that is no plain number and no timedelta of some."""
+    match node:
+        case ast.Constant(value=int() | float() as number):
+            return number
+        case ast.Name(id=name):
+            return names.get(name)
+        case ast.Call(func=ast.Name(id="timedelta"), keywords=given):
+            parts = {word.arg: word.value.value for word in given if word.arg and isinstance(word.value, ast.Constant)}
+            return timedelta(**parts).total_seconds()  # type: ignore[arg-type]
+    return None
 
 
 def too_long(tree: ast.Module) -> list[str]:
@@ -352,6 +436,11 @@ def test_nothing_is_run_imported_or_unpickled_by_a_stored_name(file: str) -> Non
     assert found == []
 
 
+@pytest.mark.parametrize("file", TESTS)
+def test_no_test_asserts_that_something_is_quick(file: str) -> None:
+    assert timed_assertions(ast.parse((ROOT / file).read_text(encoding="utf-8"), file)) == []
+
+
 ORDER = ["clock.py", "triggers/_base.py", "triggers/__init__.py", "run.py", "__init__.py"]
 
 
@@ -418,6 +507,39 @@ def test_a_wait_is_seen(line: str) -> None:
 )
 def test_what_neither_waits_nor_reads_a_clock_is_let_through(line: str) -> None:
     assert waits(ast.parse(line)) == clock_reads(ast.parse(line)) == []
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "began = time.perf_counter()\nf()\nassert time.perf_counter() - began < 1",
+        "assert 1 <= time.monotonic() - began <= 1.5",
+        "took = time.process_time() - began\nassert took < 0.05",
+        "assert 2 > loop.time() - began",
+        "killed = time.time()\nassert at - killed < 2",
+        "late.append(time.time() - due)\nassert sorted(late)[5] < 0.02",
+        "LIMIT_S = 2.0\nassert time.monotonic() - began < LIMIT_S",
+        "def took():\n    began = time.thread_time()\n    return time.thread_time() - began\nassert took() < 1",
+        "from datetime import datetime\nassert datetime.now(UTC) - before < timedelta(seconds=2)",
+    ],
+)
+def test_a_timed_assertion_is_seen(lines: str) -> None:
+    assert timed_assertions(ast.parse(f"import time\n{lines}")) != []
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "assert time.monotonic() - began >= 1",
+        "assert time.monotonic() - began < 30",
+        "assert began <= time.time()",
+        "assert loop.time() - began == 3",
+        "took = count()\nassert took < 5",
+        "from datetime import datetime\nassert datetime.now(UTC) - before < timedelta(minutes=1)",
+    ],
+)
+def test_an_assertion_that_is_not_timed_is_let_through(lines: str) -> None:
+    assert timed_assertions(ast.parse(f"import time\n{lines}")) == []
 
 
 @pytest.mark.parametrize(

@@ -168,6 +168,21 @@ def test_every_link_within_the_repository_leads_somewhere(page: Path) -> None:
     assert [target for target in targets if "://" not in target and not (page.parent / target).exists()] == []
 
 
+def anchors(page: Path) -> set[str]:
+    """What can stand behind a ``#``: the headings in small letters, without punctuation, hyphens for spaces."""
+    prose = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", prose, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_every_link_to_a_heading_leads_to_one(page: Path) -> None:
+    targets = re.findall(r"\]\(([^):#]*)#([^)]*)\)", page.read_text(encoding="utf-8"))
+    assert [
+        f"{file}#{anchor}" for file, anchor in targets if anchor not in anchors(page.parent / file if file else page)
+    ] == []
+
+
 def test_no_file_names_a_registry() -> None:
     files = [path for path in ROOT.iterdir() if path.suffix in {".md", ".py", ".toml", ".yaml"}]
     registries = re.compile(r"pypi\.org|pythonhosted|registry\.npmjs")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from typing import Literal, TypeAlias, get_args
 
@@ -54,7 +55,7 @@ def store_for(store: Store | str) -> Store:
         from asyncsched.stores.sqlite import store_at
 
         return store_at(store)
-    if isinstance(store, str) and store.startswith(("postgresql:", "postgres:")):
+    if isinstance(store, str) and store.startswith(("postgresql://", "postgres://")):
         from asyncsched.stores.postgres import store_at as postgres_at
 
         return postgres_at(store)
@@ -63,7 +64,25 @@ def store_for(store: Store | str) -> Store:
 
         return redis_at(store)
     known = "'memory://', 'sqlite:///jobs.db', 'postgresql://user:password@host/database', 'redis://host' or a Store"
-    raise ConfigError(f"store={store!r}: give {known}")
+    raise ConfigError(f"store={_without_password(store)!r}: give {_meant(store) or known}")
+
+
+def _without_password(store: object) -> object:
+    """What was given, as it may stand in a log. Rather too much is hidden than too little."""
+    return re.sub(r"(?s):(?!//).*@|(?<=password=)[^&]*", _hidden, store) if isinstance(store, str) else store
+
+
+def _hidden(found: re.Match[str]) -> str:
+    return ":***@" if found[0].startswith(":") else "***"
+
+
+def _meant(store: object) -> str | None:
+    """What the URL of another library, or in other letters, would be here, as far as that can be told."""
+    scheme, _, rest = store.partition("://") if isinstance(store, str) else ("", "", "")
+    name = scheme.lower().partition("+")[0].replace("valkey", "redis")
+    if not rest or name not in ("postgresql", "postgres", "sqlite", "redis", "rediss"):
+        return None
+    return f"'{name}://' in the place of '{scheme}://'"
 
 
 def capacity_of(

@@ -121,3 +121,25 @@ async def test_what_one_node_puts_in_place_or_removes_the_others_fire_no_more(sh
         known = len(await here.runs.list(task="work", limit=1_000))
         await asyncio.sleep(0.3)
         assert len(await here.runs.list(task="work", limit=1_000)) == known
+
+
+async def test_a_task_that_two_nodes_add_at_run_time_has_one_grid_and_keeps_its_pause(shared: Place) -> None:
+    async def work() -> None: ...
+
+    def another() -> Task[..., Any]:
+        return Task(work, id="work", every="1h")
+
+    async with shared.scheduler(Registry()) as here, shared.scheduler(Registry()) as there:
+        first = (await here.tasks.add(another())).next_fire
+        assert first is not None
+        assert (await there.tasks.add(another())).next_fire == first
+        await here.tasks.pause("work", note="stocktaking")
+    async with shared.scheduler(Registry()) as later:
+        await later.tasks.add(another())
+        assert await later.tasks.next_fires() == []
+        await later.tasks.resume("work")
+        assert (await later.tasks.get("work")).next_fire == first
+        assert await later.tasks.remove("work")
+        again = (await later.tasks.add(another())).next_fire
+        assert again is not None
+        assert again > first

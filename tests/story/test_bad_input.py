@@ -39,6 +39,7 @@ TABLE: dict[str, tuple[Decorate, Any, str, str]] = {
     "a bad second time": (lambda r: r.at("09:00", "14:60"), works, "'14:60'", "HH:MM"),
     "an hour as a number": (lambda r: r.at(14), works, "14", "HH:MM"),
     "a time with an offset": (lambda r: r.at(time(14, tzinfo=UTC)), works, "timezone.utc", "HH:MM"),
+    "an instant as a time of day": (lambda r: r.at(datetime(2030, 1, 1, 9)), works, "2030, 1, 1", "when(Once(...))"),
     "a weekday that is none": (lambda r: r.at("09:00", days="moonday"), works, "'moonday'", "SUN-SAT"),
     "an hour 25 in a cron line": (lambda r: r.cron("0 25 * * *"), works, "hour 25", "0-23"),
     "too few fields": (lambda r: r.cron("* * * *"), works, "has 4 fields", "5 are allowed"),
@@ -188,6 +189,9 @@ def test_a_retry_checks_its_own(options: dict[str, Any], says: str) -> None:
     ("options", "says"),
     [
         ({"store": "mysql://x"}, "store='mysql://x': give 'memory://', 'sqlite:///jobs.db', 'postgresql://"),
+        ({"store": "postgresql+asyncpg://h/app"}, "give 'postgresql://' in the place of 'postgresql.asyncpg://'"),
+        ({"store": "sqlite+aiosqlite:///a.db"}, "give 'sqlite://' in the place of 'sqlite.aiosqlite://'"),
+        ({"store": "valkey://h/0"}, "give 'redis://' in the place of 'valkey://'"),
         ({"tz": "Mars/Base"}, "unknown time zone 'Mars/Base'"),
         ({"shutdown_timeout": 5}, "shutdown_timeout=5: give a timedelta or a text"),
         ({"shutdown_timeout": "5"}, "shutdown_timeout='5' is not a duration"),
@@ -198,6 +202,24 @@ def test_a_retry_checks_its_own(options: dict[str, Any], says: str) -> None:
 def test_a_scheduler_checks_its_own(options: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         Scheduler(registry=Registry(), **options)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql://shop:secret@db/app",
+        "mysql://shop:se:cr@et/secret@db/app",
+        "postgresql+asyncpg://shop:secret@db/app",
+        "postgresql:/shop:secret@db/app",
+        "shop:secret@db/app",
+        "valkey://:secret@cache",
+        "mysql://db/app?user=shop&password=secret",
+    ],
+)
+def test_a_store_that_is_none_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"store='.*\*\*\*") as refused:
+        Scheduler(url, registry=Registry())
+    assert [part for part in ("secret", "cr@", "se:") if part in str(refused.value).partition(": give")[0]] == []
 
 
 def test_whose_fault_it_is_can_be_told_by_type() -> None:

@@ -42,6 +42,35 @@ async def test_the_rhythm_stays(virtual: Any, how: str) -> None:
         assert len([event for event in sched.events if isinstance(event, TaskAdded)]) == 1
 
 
+async def test_a_task_that_was_added_at_run_time_goes_on_where_it_stood_when_it_is_added_again(virtual: Any) -> None:
+    async def work() -> None:
+        await asyncio.sleep(30 * 60)
+
+    def another(every: str = "1h") -> Task[[], Any]:
+        return Task(work, id="work", every=every, retry=Retry(attempts=2))
+
+    async with virtual(Registry(), at=T0) as sched:
+        await sched.scheduler.tasks.add(another())
+        await sched.advance("70m")
+        await sched.crash()  # in the midst of its first run, which begins again and overlaps the second fire
+        await sched.advance("40m")
+        await sched.restart()
+        task = await sched.scheduler.tasks.add(another())
+        assert task.next_fire == T0 + timedelta(hours=2)
+        await sched.advance("2h")
+        assert [run.scheduled_for for run in sched.runs("work")] == [T0 + timedelta(hours=hour) for hour in (1, 3)]
+        assert [(skip.scheduled_for, skip.reason) for skip in sched.skips("work")] == [
+            (T0 + timedelta(hours=2), "overlap")
+        ]
+        await sched.scheduler.stop()
+        await sched.restart()
+        task = await sched.scheduler.tasks.add(another("2h"))
+        assert task.next_fire is not None
+        assert task.next_fire > T0 + timedelta(hours=5)
+        told = [type(event) for event in sched.events if isinstance(event, TaskAdded | TaskChanged)]
+        assert told == [TaskAdded, TaskChanged]
+
+
 async def test_an_immediate_task_is_immediate_once(virtual: Any) -> None:
     registry = Registry()
 

@@ -15,7 +15,7 @@ from asyncsched._engine.overriding import override, reset
 from asyncsched.backfill import Backfill
 from asyncsched.clock import from_us, to_us
 from asyncsched.errors import DuplicateTask, MisuseError, UnknownTask
-from asyncsched.events import TaskAdded, TaskChanged, TaskRemoved
+from asyncsched.events import TaskChanged, TaskRemoved
 from asyncsched.explanation import Explanation
 from asyncsched.options import one_trigger
 from asyncsched.overrides import Overrides
@@ -33,7 +33,7 @@ class Tasks:
         self._engine = engine
 
     async def add(self, task: Task[..., Any]) -> Task[..., Any]:
-        """Serve ``task`` from now on; the task itself.
+        """Serve ``task`` from now on; the task itself. One that the store keeps goes on where it stands there.
 
         Raises:
             DuplicateTask: another task has its id; ``replace`` is for that. Or one of its aliases.
@@ -43,15 +43,11 @@ class Tasks:
         if task.id in engine.living.tasks:
             raise DuplicateTask(f"a task {task.id!r} is there already: give another id=, or use tasks.replace")
         graph = engine.places.check(task)
-        armed = await self._put(engine, task)
+        _check_put(engine, task)
+        await engine.arming.take_up([task], engine.upkeep.begin)
+        engine.upkeep.begin()
         if graph is not engine.places.graph:
             engine.places.adopt(graph)
-        # What a removed task of this id had begun goes on, and counts as a run of this one.
-        for living in engine.living.runs.values():
-            if living.run.task == task.id:
-                armed.find(living.run)
-        if engine.bus.hears(TaskAdded):
-            engine.bus.tell(TaskAdded(at_us=engine.clock.now_us(), task=task.id))
         return task
 
     async def replace(self, task: Task[..., Any]) -> Task[..., Any]:
@@ -285,14 +281,17 @@ class Tasks:
         return armed
 
     async def _put(self, engine: Engine, task: Task[..., Any]) -> ArmedTask:
-        if engine.stopping:
-            raise MisuseError(f"the scheduler is stopping: it takes no task {task.id!r}")
-        for alias in task.aliases:
-            if alias in engine.living.tasks:
-                raise DuplicateTask(
-                    f"task {task.id!r} has the alias {alias!r}, a task that is served: remove that first"
-                )
+        _check_put(engine, task)
         standing = await engine.arming.put(engine.arming.declare(task, engine.clock.now_us()))
         armed = engine.arming.arm(task, standing)
         engine.upkeep.begin()
         return armed
+
+
+def _check_put(engine: Engine, task: Task[..., Any]) -> None:
+    """Refuse a task that cannot be served now."""
+    if engine.stopping:
+        raise MisuseError(f"the scheduler is stopping: it takes no task {task.id!r}")
+    for alias in task.aliases:
+        if alias in engine.living.tasks:
+            raise DuplicateTask(f"task {task.id!r} has the alias {alias!r}, a task that is served: remove that first")

@@ -72,7 +72,8 @@ def clock_seconds(value: str | time) -> int:
     found = _CLOCK.fullmatch(value) if isinstance(value, str) else None
     hour, minute, second = (int(part or 0) for part in found.groups()) if found else (99, 0, 0)
     if hour > 23 or minute > 59 or second > 59:
-        raise TriggerError(f"time of day {value!r}: write HH:MM or HH:MM:SS, 00:00 to 23:59:59, such as '19:00'")
+        cure = "; for one instant of one day there is when(Once(...))" if isinstance(value, datetime) else ""
+        raise TriggerError(f"time of day {value!r}: write HH:MM or HH:MM:SS, 00:00 to 23:59:59, such as '19:00'{cure}")
     return hour * 3600 + minute * 60 + second
 
 

@@ -63,7 +63,8 @@ class Neighbours:
         if version != self._version:
             self._heard_us = now_us
         if version != self._version or visiting:
-            self._look_around(db, lock.node_id, hinted=version != self._version and self._version >= 0)
+            # At the first look too: who came, wrote and went before it has left no other sign.
+            self._look_around(db, lock.node_id, hinted=version != self._version)
             self._version = version
         if visiting:
             self._visited_us = now_us
