@@ -86,7 +86,7 @@ def place_of(
     if store is not None:
         if len(given) != len(names):
             also = f" and {' '.join(names)}" if names else ""
-            raise ConfigError(f"give --store URL{also}, and no TARGET; there is: {' '.join(given) or 'nothing'}")
+            raise ConfigError(f"give --store URL{also}, and no TARGET; given: {' '.join(given) or 'nothing'}")
         alone = Scheduler(store, registry=Registry())
         return Place(alone, zone_for(alone, tz), coded=False, words=given)
     target = os.environ.get(_VARIABLE)
@@ -94,6 +94,7 @@ def place_of(
         target = given.pop(0)
     if target is None or len(given) != len(names):
         wanted = forms or " ".join(["TARGET", *names])
-        raise ConfigError(f"give {wanted}; there is: {' '.join(words or ()) or 'nothing'}")
+        where = f"TARGET says where the scheduler is, as app:scheduler does of app.py; {_VARIABLE} may say it for all"
+        raise ConfigError(f"give {wanted}; given: {' '.join(words or ()) or 'nothing'} ({where})")
     meant = found(target, app_dir, factory).scheduler
     return Place(meant, zone_for(meant, tz), coded=True, words=given)
