@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 # What a thread may take to notice that its loop is closed, in seconds.
-_PATIENCE = 2.0
+_PATIENCE = 10.0
 _FDS = Path("/proc/self/fd")
 
 

@@ -19,7 +19,7 @@ UNTIDY = """
         asyncio.get_running_loop().kept = asyncio.create_task(asyncio.sleep(100))
 
     def test_thread():
-        threading.Thread(target=time.sleep, args=(0.3,), daemon=True).start()
+        threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
 
     def test_timer():
         ctypes.CDLL(None).timerfd_create(0, 0)
@@ -54,7 +54,7 @@ TIDY = """
 def room(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     """A project with the conftest of ours, where nobody waits long for a thread."""
     conftest = (Path(__file__).parent / "conftest.py").read_text(encoding="utf-8")
-    pytester.makeconftest(conftest.replace("_PATIENCE = 2.0", "_PATIENCE = 0.1"))
+    pytester.makeconftest(conftest.replace("_PATIENCE = 10.0", "_PATIENCE = 0.1"))
     pytester.makeini("[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function")
     return pytester
 

@@ -93,10 +93,8 @@ def test_what_is_cancelled_here_stops_there(ask, here: Path) -> None:
     run = ask("submit", "app", "sleep")
     until((here / "asleep").exists)
     assert ask("show", "app", run["id"])["status"] == "RUNNING"
-    began = time.monotonic()
     assert ask("cancel", "app", run["id"]) == {"cancelled": 1}
     ended = until(lambda: (found := ask("show", "app", run["id"]))["status"] == "CANCELLED" and found)
-    assert time.monotonic() - began < 10
     assert ended["reason"] == "it was cancelled by hand"
     assert (here / "cancelled").exists()
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import statistics
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -242,20 +240,21 @@ async def test_pe3_whoever_holds_a_run_hears_how_it_ends_at_another_node(shared:
 
 
 @pytest.mark.feature("EA9")
-async def test_ea9_a_dependant_at_another_node_starts_when_its_upstream_ends(shared: Place) -> None:
-    ended: dict[str, float] = {}
-    late: list[float] = []
+async def test_ea9_a_dependant_at_another_node_starts_when_its_upstream_ends(
+    shared: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It is not the look of each second that finds it: there is none.
+    for each_second in ("_sqlite.neighbours.SECOND_US", "_postgres.pulse.POLL_US", "_redis.pulse.POLL_US"):
+        monkeypatch.setattr(f"asyncsched.stores.{each_second}", 10**15)
 
     def declare(registry: Registry) -> None:
         @registry.task(id="up", queue="A")
         async def up() -> int:
             await asyncio.sleep(0.01)
-            ended["at"] = time.perf_counter()
             return 21
 
         @registry.after(up, id="down", queue="B")
         async def down(dep_up: int) -> int:
-            late.append(time.perf_counter() - ended["at"])
             return 2 * dep_up
 
         @registry.after(down, id="last", queue="A")
@@ -269,7 +268,6 @@ async def test_ea9_a_dependant_at_another_node_starts_when_its_upstream_ends(sha
             assert await last == 42
         ran = {run.task: run.node for run in await b.runs.list() if run.flow == root.id}
         assert ran == {"up": "A", "down": "B", "last": "A"}
-    assert statistics.median(late) < 0.5  # it is not the look of each second that finds it
 
 
 @pytest.mark.feature("PQ15")

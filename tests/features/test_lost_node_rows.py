@@ -14,7 +14,7 @@ from tests.faults.grounds import LEASE_S, SWEEP_S, Ground
 from tests.faults.nodes import node
 from tests.faults.test_leases import ended_once, side_by_side
 
-BUSY_S = 5.0
+BUSY_S = 30.0
 """What a busy machine may take beside that, with nine processes."""
 
 

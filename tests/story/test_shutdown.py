@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,6 +18,7 @@ from asyncsched.errors import MisuseError
 from asyncsched.events import RunEnded, SchedulerStarted, SchedulerStopped, SchedulerStopping
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
+PATIENCE_S = 30.0
 
 
 def ten_seconds(seen: list[str]) -> Registry:
@@ -173,19 +173,18 @@ async def test_cancelling_the_one_who_leaves_cancels_the_runs(virtual: Any) -> N
 
 
 async def test_a_thread_is_left_behind_and_reported() -> None:
-    registry, release = Registry(), threading.Event()
+    registry, entered, release = Registry(), threading.Event(), threading.Event()
 
     @registry.task(id="thread")
     def waits() -> None:
-        release.wait(10)
+        entered.set()
+        release.wait(60)
 
     scheduler = Scheduler(registry=registry, tz="UTC", shutdown_timeout="100ms")
     try:
         async with scheduler:
             run = await waits.submit()
-            await asyncio.sleep(0.05)
-            began = time.perf_counter()
-        assert time.perf_counter() - began < 1
+            assert await asyncio.to_thread(entered.wait, PATIENCE_S)
         assert scheduler.drained is not None
         assert scheduler.drained.cancelled == (run,)
         assert run.status == "CANCELLED"
@@ -194,18 +193,28 @@ async def test_a_thread_is_left_behind_and_reported() -> None:
         release.set()
 
 
+# Its runs last for so long after it was asked to stop.
 PROGRAM = """
-import asyncio, sys, time
+import asyncio, sys, threading, time
 from asyncsched import Registry, Scheduler
-from asyncsched.events import SchedulerStarted
+from asyncsched.events import SchedulerStopping
 
 app = Scheduler(registry=Registry(), tz="UTC")
-app.events.on({SchedulerStarted}, lambda event: print("started", flush=True))
+both, stopping = threading.Barrier(2), threading.Event()
+
+def stops(event):
+    print("stopping", flush=True)
+    stopping.set()
+
+app.events.on({SchedulerStopping}, stops)
 
 @app.every("1h", immediate=True)
 async def work():
+    await asyncio.to_thread(both.wait)
     print("working", flush=True)
     try:
+        while not stopping.is_set():
+            await asyncio.sleep(0.01)
         await asyncio.sleep(float(sys.argv[1]))
     except asyncio.CancelledError:
         print("cancelled", flush=True)
@@ -214,6 +223,8 @@ async def work():
 
 @app.every("1h", immediate=True)
 def blocks():
+    both.wait()
+    stopping.wait()
     time.sleep(float(sys.argv[2]))
 
 drained = app.run()
@@ -236,9 +247,14 @@ class Program:
                 return
         raise AssertionError(f"the program ended: {self.process.communicate()}")
 
-    def end(self, seconds: float) -> tuple[int, str, str]:
+    def signal(self, number: signal.Signals) -> None:
+        """Send the signal, and wait until the program has begun to stop."""
+        self.process.send_signal(number)
+        self.read_until("stopping")
+
+    def end(self) -> tuple[int, str, str]:
         try:
-            out, err = self.process.communicate(timeout=seconds)
+            out, err = self.process.communicate(timeout=PATIENCE_S)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.communicate()
@@ -254,30 +270,24 @@ posix = pytest.mark.skipif(os.name != "posix", reason="signals are sent")
 def test_a_signal_lets_runs_end_and_the_program_ends_well(number: signal.Signals) -> None:
     program = Program(0.3, 0.3)
     program.process.send_signal(number)
-    assert program.end(5) == (0, "ended\ndrained 2\n", "")
+    assert program.end() == (0, "stopping\nended\ndrained 2\n", "")
 
 
 @posix
 def test_a_second_signal_cancels_them() -> None:
-    program = Program(60, 0)
+    program = Program(2 * PATIENCE_S, 0)
+    program.signal(signal.SIGTERM)
     program.process.send_signal(signal.SIGTERM)
-    time.sleep(0.2)
-    began = time.perf_counter()
-    program.process.send_signal(signal.SIGTERM)
-    code, out, _err = program.end(5)
-    assert time.perf_counter() - began < 2
+    code, out, _err = program.end()
     assert (code, out) == (128 + signal.SIGTERM, "cancelled\n")
 
 
 @posix
 def test_a_second_signal_ends_even_what_cannot_be_cancelled() -> None:
-    program = Program(60, 60)
+    program = Program(2 * PATIENCE_S, 2 * PATIENCE_S)
+    program.signal(signal.SIGINT)
     program.process.send_signal(signal.SIGINT)
-    time.sleep(0.2)
-    began = time.perf_counter()
-    program.process.send_signal(signal.SIGINT)
-    code, _out, _err = program.end(5)
-    assert time.perf_counter() - began < 3
+    code, _out, _err = program.end()
     assert code == 128 + signal.SIGINT
 
 

@@ -147,9 +147,7 @@ async def test_closing_ends_the_thread_awake_or_asleep() -> None:
             room.living.runs.clear()
             while room.watcher._woken.is_set():
                 await asyncio.sleep(0.005)
-        began = time.perf_counter()
         room.watcher.close()
-        assert time.perf_counter() - began < 0.5
         assert watchers() == []
 
 

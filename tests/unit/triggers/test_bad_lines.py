@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime
+from functools import partial
 
 import pytest
 
 from asyncsched.errors import TimeZoneError, TriggerError
 from asyncsched.triggers import Cron
+from effort import lines_of
 
 SECONDS, MINUTE, HOUR, MONTH, YEAR = "second", "minute", "hour", "month", "year"
 DAY_OF_MONTH, DAY_OF_WEEK = "day of month", "day of week"
@@ -81,17 +82,6 @@ def refusal(line: str, **options: str) -> str:
 
 def plain(text: str) -> str:
     return text.lower().replace("-", " ").replace("_", " ")
-
-
-def seconds_to_refuse(line: str) -> float:
-    """Process time, the best of three."""
-    times = []
-    for _ in range(3):
-        begun = time.process_time()
-        with pytest.raises(TriggerError):
-            Cron(line, tz="UTC")
-        times.append(time.process_time() - begun)
-    return min(times)
 
 
 @pytest.mark.parametrize(("field", "text"), BAD_FIELDS)
@@ -207,9 +197,9 @@ def test_rule_22_unknown_zones(zone: str) -> None:
     ],
 )
 def test_rule_23_no_date_ever_matches(line: str) -> None:
-    message = refusal(line)
+    message, lines = lines_of(partial(refusal, line))
     assert any(part in message for part in line.split()[2:]), message
-    assert seconds_to_refuse(line) < 0.05
+    assert lines < 70_000  # all dates of 230 years are 84,000
 
 
 JUNK = {
@@ -236,16 +226,16 @@ JUNK = {
 
 
 @pytest.mark.parametrize("junk", JUNK.values(), ids=JUNK)
-def test_rule_22_100_kb_of_junk_are_refused_within_50_ms(junk: str) -> None:
-    assert len(refusal(junk)) < 600
-    assert seconds_to_refuse(junk) < 0.05
+def test_rule_22_100_kb_of_junk_are_refused_unread(junk: str) -> None:
+    message, lines = lines_of(partial(refusal, junk))
+    assert len(message) < 600
+    assert "256" in message  # its length is all that was looked at: no expression is tried on it
+    assert lines < 400
 
 
 def test_rule_22_every_refusal_is_quick() -> None:
-    begun = time.process_time()
-    for field, text in BAD_FIELDS:
-        refusal(line_with(field, text))
-    assert (time.process_time() - begun) / len(BAD_FIELDS) < 0.005
+    refused = {(field, text): lines_of(partial(refusal, line_with(field, text)))[1] for field, text in BAD_FIELDS}
+    assert {what: lines for what, lines in refused.items() if lines >= 1_000} == {}
 
 
 def test_cr13_a_line_has_at_most_256_characters() -> None:

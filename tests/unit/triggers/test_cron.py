@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import pickle
-import time
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import islice
 from zoneinfo import ZoneInfo
@@ -20,6 +19,7 @@ from asyncsched.errors import TimeZoneError, TriggerError
 from asyncsched.triggers._base import Binding, Trigger
 from asyncsched.triggers._cron import Cron
 from asyncsched.triggers._wall import Gap, Overlap
+from effort import counted_lines, lines_of
 
 NEW_YORK = ZoneInfo("America/New_York")
 ZONES = ["America/New_York", "Australia/Lord_Howe", "Pacific/Apia", "Africa/Cairo", "America/Santiago", "UTC"]
@@ -89,9 +89,8 @@ def test_the_start_is_an_instant_and_excluded() -> None:
 )
 def test_rare_fires_are_found_at_once(line: str, start: int, found: str | None) -> None:
     trigger = Cron(line, tz="UTC")
-    begun = time.process_time()
-    moment = trigger.next_after(datetime(start, 3, 1, tzinfo=UTC))
-    assert time.process_time() - begun < 0.05
+    moment, lines = lines_of(lambda: trigger.next_after(datetime(start, 3, 1, tzinfo=UTC)))
+    assert lines < 15_000
     assert (moment and f"{moment:%Y-%m-%d}") == found
 
 
@@ -109,10 +108,10 @@ def test_rare_fires_are_found_at_once(line: str, start: int, found: str | None) 
 )
 @pytest.mark.feature("CR12")
 def test_cr12_a_line_that_no_date_matches_is_refused(line: str) -> None:
-    begun = time.process_time()
-    with pytest.raises(TriggerError, match=r"no date in 1970-2199 ever matches .*day of month '.*', month '.*'"):
+    told = r"no date in 1970-2199 ever matches .*day of month '.*', month '.*'"
+    with counted_lines() as lines, pytest.raises(TriggerError, match=told):
         Cron(line, tz="UTC")
-    assert time.process_time() - begun < 0.05
+    assert lines.count < 15_000
 
 
 @pytest.mark.parametrize("line", ["0 0 31 4 MON", "0 0 29 2 *", "0 0 L-29 3 *", "0 0 * 2 MON#5", "0 0 0 1 1 * 1970"])
