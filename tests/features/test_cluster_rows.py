@@ -243,9 +243,10 @@ async def test_pe3_whoever_holds_a_run_hears_how_it_ends_at_another_node(shared:
 async def test_ea9_a_dependant_at_another_node_starts_when_its_upstream_ends(
     shared: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # It is not the look of each second that finds it: there is none.
+    # It is neither the look of each second that finds it nor the sweep of every five: there are none.
     for each_second in ("_sqlite.neighbours.SECOND_US", "_postgres.pulse.POLL_US", "_redis.pulse.POLL_US"):
         monkeypatch.setattr(f"asyncsched.stores.{each_second}", 10**15)
+    monkeypatch.setattr("asyncsched._engine.sweep._PERIOD_US", 10**15)
 
     def declare(registry: Registry) -> None:
         @registry.task(id="up", queue="A")

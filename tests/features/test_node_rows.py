@@ -14,8 +14,12 @@ from addresses import Place
 from asyncsched import Registry, Task
 from asyncsched.run import RunStatus
 
-# Processes that look only when they are told that others have written, never each second.
-HINTED = "from asyncsched.stores._sqlite import neighbours\nneighbours.SECOND_US = 10**15\n" + PROGRAM
+# Processes that look only when they are told that others have written, never each second or every five.
+HINTED = """
+from asyncsched._engine import sweep
+from asyncsched.stores._sqlite import neighbours
+neighbours.SECOND_US = sweep._PERIOD_US = 10**15
+""" + PROGRAM  # fmt: skip
 
 
 @pytest.fixture

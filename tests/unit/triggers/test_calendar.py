@@ -176,7 +176,7 @@ def test_rare_dates_are_found_at_once() -> None:
     rare = calendar(years=3, on="fifth monday of february", start=date(1998, 1, 1))
     found, lines = lines_of(lambda: dates(rare, 9))
     assert found == ["2112-02-29", "2196-02-29"]
-    assert lines < 20_000
+    assert lines < 25_000
 
 
 @pytest.mark.parametrize(

