@@ -212,7 +212,7 @@ async def test_what_comes_late_is_claimed_all_the_same(monkeypatch: pytest.Monke
 
 
 async def test_what_was_left_behind_is_passed_over_once_more_when_nobody_looks_any_longer() -> None:
-    store = PostgresStore(server().url(), schema="passed")
+    store = PostgresStore(server().url(), schema="reopened")
     await store.open("n", SystemClock())
     try:
         await store.reconcile([declared(next_us=1, history_limit=10)])

@@ -146,6 +146,7 @@ class PostgresStore(WorkDesk, GraphDesk, SchemaDesk, UpkeepDesk, RosterDesk, Nod
         rows = await self._write(lambda db: stored.drop(db, task, reason), [DECLARING])
         self._known.remove(task)
         self._limits.pop(task, None)
+        self._forgotten.pop(task, None)
         self._changed()
         return self._take_ended(rows)
 

@@ -46,6 +46,8 @@ class ExchangeDesk(Presence):
         self._limits: dict[str, int] = {}
         self._surplus: Counter[str] = Counter()
         """How many runs of each task have ended here since what it does not keep was forgotten."""
+        self._forgotten: dict[str, int] = {}
+        """Up to which place in the history it was."""
         self._delayed = True
         """Whether runs may wait for their instants: none did when it was last looked."""
 
@@ -157,7 +159,9 @@ class ExchangeDesk(Presence):
         if over:
             for task in over:
                 del surplus[task]
-            await self._read(lambda db: prune(db, over))
+            # What is gone and cannot be cleared away is passed over; else one looks from the first.
+            low = None if self._low_us is None else self._forgotten
+            self._forgotten |= await self._read(lambda db: prune(db, over, low))
 
     async def _claim(self, asked: Claim, claimed: Claimed | None, *, special: bool) -> tuple[Claimed, dict[str, Row]]:
         """Start what is ready, unless that was done; with the runs that those need."""

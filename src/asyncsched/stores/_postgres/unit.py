@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from asyncsched.again import dump_error
@@ -54,14 +54,16 @@ _MOVE = (
 # as good as that of tasks and places where the table is believed to be empty: so these are compared together.
 # What somebody still needs the result of stays; so does what another node forgets at this moment.
 _PRUNE = (
-    "DELETE FROM asyncsched.history WHERE id = ANY(ARRAY(SELECT gone.id FROM unnest($1::text[]) AS e(task) "
+    "DELETE FROM asyncsched.history WHERE id = ANY(ARRAY(SELECT gone.id "
+    "FROM unnest($1::text[], $2::bigint[]) AS e(task, low) "
     f"CROSS JOIN LATERAL (SELECT coalesce((SELECT k.history_limit FROM asyncsched.tasks k WHERE k.id = e.task), "
     f"{HISTORY_LIMIT}) AS history_limit) AS t "
     "CROSS JOIN LATERAL (SELECT h.seq FROM asyncsched.history h WHERE h.task >= e.task AND h.task <= e.task "
     f"AND t.history_limit < {NO_LIMIT} ORDER BY h.task DESC, h.seq DESC OFFSET t.history_limit LIMIT 1) AS last "
-    "CROSS JOIN LATERAL (SELECT h.id FROM asyncsched.history h WHERE h.task >= e.task "
+    "CROSS JOIN LATERAL (SELECT h.id FROM asyncsched.history h WHERE (h.task, h.seq) > (e.task, e.low) "
     "AND (h.task, h.seq) <= (e.task, last.seq) "
-    "AND NOT EXISTS (SELECT 1 FROM asyncsched.needs n WHERE n.upstream = h.id) FOR UPDATE SKIP LOCKED) AS gone))"
+    "AND NOT EXISTS (SELECT 1 FROM asyncsched.needs n WHERE n.upstream = h.id) FOR UPDATE SKIP LOCKED) AS gone)) "
+    "RETURNING task, seq"
 )
 _SUCCESS = RunStatus.SUCCESS.value
 
@@ -373,9 +375,16 @@ async def lock_runs(db: Transaction, run_ids: Sequence[str], condition: str = "t
     return [found[run_id] for run_id in dict.fromkeys(asked) if run_id in found]
 
 
-async def prune(db: Database, tasks: Collection[str]) -> None:
-    """Forget the oldest of the tasks, beyond what each of them keeps."""
-    await db.execute(_PRUNE, sorted(tasks))
+async def prune(db: Database, tasks: Collection[str], low: Mapping[str, int] | None = None) -> dict[str, int]:
+    """Forget the oldest of the tasks, beyond what each of them keeps; the place of the last that was, of each.
+
+    low: at which place to begin, of some of them; what is needed or locked, and so kept, may be before it.
+    """
+    asked = sorted(tasks)
+    last: dict[str, int] = {}
+    for task, place in await db.rows(_PRUNE, asked, [(low or {}).get(task, 0) for task in asked]):
+        last[task] = max(place, last.get(task, 0))
+    return last
 
 
 async def any_row(db: Database, run_id: str) -> Row | None:
