@@ -17,7 +17,7 @@ import servers
 from asyncsched import Registry, Scheduler
 from asyncsched.clock import SystemClock
 from asyncsched.events import CleanupHeld
-from asyncsched.stores._postgres import pile, pulse, stroke
+from asyncsched.stores._postgres import pile, pulse, stroke, unit
 from asyncsched.stores._postgres.connection import Database, connect
 from asyncsched.stores.postgres import PostgresStore
 from asyncsched.testing.store_contract._making import DONE, a_run, ack_of, declared, end
@@ -101,12 +101,17 @@ async def blocks_of_a_claim(store: PostgresStore) -> int:
     """How many blocks the server looks at to claim ten runs."""
     now_us = await store.now_us()
     await store.submit([a_run(due_us=now_us) for _ in range(10)])
+    sent, values = stroke._STATEMENTS[stroke._SUCCESSES, True, True], (store._id, "n", 10, [], "", [], [], "", True)
+    if store._low_us is None:
+        return await blocks_of(store, sent, *values)
+    return await blocks_of(store, pile.bounded(sent, 10), *values, store._low_us)
+
+
+async def blocks_of(store: PostgresStore, sent: str, *values: Any) -> int:
+    """How many blocks the server looks at to carry out a statement."""
     connection = await connect(store._address, "test")
     try:
-        sent = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {stroke._STATEMENTS[stroke._SUCCESSES, True, True]}"
-        values: tuple[Any, ...] = (store._id, "n", 10, [], "", [], [], "", True)
-        if store._low_us is not None:
-            sent, values = pile.bounded(sent, 10), (*values, store._low_us)
+        sent = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sent}"
         ((said,),) = await Database(connection, store._address.schema).rows(sent, *values)
     finally:
         await connection.close()
@@ -123,7 +128,9 @@ def seen(store: PostgresStore, now_us: int) -> str:
 
 
 @pytest.mark.timeout(400)
-async def test_a_claim_does_not_pass_over_all_that_was_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_neither_claims_nor_pruning_pass_over_all_that_was_left_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(pile, "PILE", 1_000)
     monkeypatch.setattr(pulse, "LOOK_S", 0.2)
     monkeypatch.setattr(pulse, "_SWEEP_US", 200_000)
@@ -139,6 +146,8 @@ async def test_a_claim_does_not_pass_over_all_that_was_left_behind(monkeypatch: 
             over_us = await store.now_us()
             await until(lambda: (store._low_us or 0) > over_us, lambda: seen(store, over_us))
             many = await blocks_of_a_claim(store)
+            some = await blocks_of(store, unit._PRUNE, ["t"], [store._forgotten["t"]])
+            whole = await blocks_of(store, unit._PRUNE, ["t"], [0])
             with monkeypatch.context() as unbounded:
                 unbounded.setattr(PostgresStore, "_low_us", None)
                 all_of_them = await blocks_of_a_claim(store)
@@ -146,6 +155,7 @@ async def test_a_claim_does_not_pass_over_all_that_was_left_behind(monkeypatch: 
         await blocks_of_a_claim(store)  # the first one that passes over them makes up for it
         after = await blocks_of_a_claim(store)
         assert max(few, many, after) < all_of_them / 2
+        assert some * 10 < whole
     finally:
         await store.close()
 
