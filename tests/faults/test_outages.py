@@ -34,14 +34,14 @@ class StillStore(SQLiteStore):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, synchronous="normal")
-        self._asked: set[asyncio.Future[Any]] = set()
+        self._out: set[asyncio.Future[Any]] = set()
         self._on_its_way = False
         """Whether the threads come to be or end."""
 
     async def open(self, node: str, clock: Clock) -> None:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualLoop)
-        self._still = loop.watch(lambda: self._on_its_way or self._asked)
+        self._still = loop.watch(lambda: self._on_its_way or self._out)
         with self._under_way():
             await super().open(node, clock)
         for thread in (self._writer, self._reader):
@@ -60,8 +60,8 @@ class StillStore(SQLiteStore):
 
         def counted(work: Any, take: Any) -> asyncio.Future[Any]:
             future: asyncio.Future[Any] = post(work, take)
-            self._asked.add(future)
-            future.add_done_callback(self._asked.discard)
+            self._out.add(future)
+            future.add_done_callback(self._out.discard)
             return future
 
         thread.post = counted
