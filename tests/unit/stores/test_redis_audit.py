@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import count
 from typing import Any
@@ -35,7 +35,7 @@ from asyncsched.testing.store_contract._making import (
     told,
     where,
 )
-from servers import Valkey, valkey
+from servers import Valkey
 
 LONG = os.environ.get("ASYNCSCHED_FAULTS") == "long"
 _numbers = count()
@@ -46,12 +46,6 @@ KINDS = {
     "zset": lambda client, key: client.zadd(key, {"a": 1}),
     "set": lambda client, key: client.sadd(key, "a"),
 }
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Valkey]:
-    with valkey() as server:
-        yield server
 
 
 class Keys:

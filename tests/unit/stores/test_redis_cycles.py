@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import count
 from typing import Any
@@ -15,15 +15,9 @@ from asyncsched.run import Bounds, Run
 from asyncsched.stores._redis.link import sync_client
 from asyncsched.stores.redis import RedisStore
 from asyncsched.testing.store_contract._making import DONE, a_run, ack_of, claim, finish, names
-from servers import Valkey, valkey
+from servers import Valkey
 
 _numbers = count()
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Valkey]:
-    with valkey() as server:
-        yield server
 
 
 @asynccontextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import count
@@ -35,16 +35,10 @@ from asyncsched.testing.store_contract._making import (
     order,
     where,
 )
-from servers import Valkey, valkey
+from servers import Valkey
 
 SIZE = 2 * LARGE
 _numbers = count()
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Valkey]:
-    with valkey() as server:
-        yield server
 
 
 class Keys:

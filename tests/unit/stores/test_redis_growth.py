@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import count
@@ -32,16 +32,10 @@ from asyncsched.testing.store_contract._making import (
     needing,
     where,
 )
-from servers import Valkey, valkey
+from servers import Valkey
 
 _numbers = count()
 OLD, NEW = declared("old", history_limit=1_000), declared("new", history_limit=1_000)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Valkey]:
-    with valkey() as server:
-        yield server
 
 
 class Scene:

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 from asyncsched.deadlines import lapses_us
 from asyncsched.run import FINAL, NO_TERMS, Run
+from asyncsched.stores._durable.admission import PROMISE
+from asyncsched.stores._durable.lost import SUSPECT
 from asyncsched.stores._durable.orders import Order
 from asyncsched.stores._durable.rows import DELAYED, READY, Row, terms_text
 from asyncsched.stores._postgres.connection import Database
@@ -192,7 +194,8 @@ _COLUMNS = ", ".join(f"r.{name}" for name in Row._fields)
 START = (
     "c AS MATERIALIZED (SELECT f.id, row_number() OVER (ORDER BY f.priority DESC, f.due_at, f.seq) AS place "
     "FROM q CROSS JOIN LATERAL (SELECT r.id, r.priority, r.due_at, r.seq FROM asyncsched.runs r "
-    "WHERE r.state = 0 AND r.queue = q.name AND r.task <> ALL($4::text[]) AND r.holds < 2 AND r.lost < 2 "
+    "WHERE r.state = 0 AND r.queue = q.name AND r.task <> ALL($4::text[]) "
+    f"AND r.holds < {PROMISE} AND r.lost < {SUSPECT} "
     "ORDER BY r.priority DESC, r.due_at, r.seq LIMIT q.free FOR UPDATE SKIP LOCKED) AS f "
     "WHERE EXISTS (SELECT 1 FROM n) ORDER BY 2 LIMIT $3 + 1), "
     f"k AS MATERIALIZED ({NODE} AND EXISTS (SELECT 1 FROM c) FOR KEY SHARE), "

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 from asyncsched.deadlines import lapses_us
 from asyncsched.run import NO_TERMS, RunStatus
 from asyncsched.stores._base import Ack
+from asyncsched.stores._durable.admission import PROMISE
+from asyncsched.stores._durable.lost import SUSPECT
 from asyncsched.stores._durable.rows import DELAYED, READY, Row, bare_run
 from asyncsched.stores._postgres.connection import Database
 from asyncsched.stores._postgres.pile import bounded
@@ -99,7 +101,8 @@ def _statement(told: Sequence[tuple[str, str]], queues: str, first: int, *, wake
         "f AS MATERIALIZED (SELECT "
         "coalesce(least(m.keyed_at, m.wake_at) <= t.now, false) OR coalesce(m.last_at > t.now, false) AS waking, "
         "coalesce(m.lapses_at <= t.now, false) AS lapsing, "
-        "(SELECT min(queue) FROM asyncsched.runs WHERE state = 0 AND (holds >= 2 OR lost >= 2)) IS NOT NULL "
+        f"(SELECT min(queue) FROM asyncsched.runs WHERE state = 0 AND (holds >= {PROMISE} OR lost >= {SUSPECT})) "
+        "IS NOT NULL "
         "AS special, coalesce(m.due_at <= t.now, false) AS due FROM t CROSS JOIN m), "
         f"g AS MATERIALIZED (SELECT ${may_claim}::boolean AND NOT (waking OR lapsing OR special OR due) AS go FROM f), "
         f"n AS MATERIALIZED ({NODE} AND (SELECT go FROM g)), {queues}, {START} "
